@@ -1,0 +1,33 @@
+"""Whose a stored thing is. A store method's first parameter is an owner, so that one without can't be written."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant, and the organisation it never leaves (the organisation is "" where it is not known or does not matter)."""
+
+    organisation: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A customer with one or more tenants."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A provider's capacity that tenants share."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The mesh itself."""
+
+
+Owner = Tenant | Organisation | Pool | Platform
