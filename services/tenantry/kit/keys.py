@@ -21,8 +21,8 @@ def redis_key(slot: str, kind: str, owner: Owner, *parts: str) -> str:
 def _owner_parts(owner: Owner) -> tuple[str, ...]:
     # The letter before the names keeps a tenant apart from an organisation or a pool of the same name.
     match owner:
-        case Tenant(organisation, id):
-            return ("t", organisation, id)
+        case Tenant(_, id):  # unique without its organisation, which not every caller of a store knows
+            return ("t", id)
         case Organisation(id):
             return ("o", id)
         case Pool(name):

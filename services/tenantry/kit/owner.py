@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant, and the organisation it never leaves (the organisation is "" where it is not known or does not matter)."""
+    """A tenant, by an id that is unique on the platform, and the organisation it never leaves ("" where nobody asks)."""
 
     organisation: str
     id: str

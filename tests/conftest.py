@@ -1,0 +1,77 @@
+"""Fixtures that every kind of test shares: stores that are started when a test first asks for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import left_out, stores
+from tests.harness.clock import FrozenClock
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Time stands still until the test moves it."""
+    return FrozenClock()
+
+
+@pytest.fixture(scope="session")
+def valkey_books() -> Iterator[str]:
+    """URL of a Valkey that keeps every acknowledged write. Shared: use tenants of your own."""
+    server = stores.RedisServer(stores.BOOKS)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def valkey_cache() -> Iterator[str]:
+    """URL of a Valkey that forgets what is old. Shared: use tenants of your own."""
+    server = stores.RedisServer(stores.CACHE)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def own_books() -> Iterator[stores.RedisServer]:
+    """Books of this test's own, to stop, kill and start again."""
+    server = stores.RedisServer(stores.BOOKS)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[stores.PostgresServer]:
+    """A running PostgreSQL, or the test is left out with the reason."""
+    server = stores.PostgresServer()
+    try:
+        try:
+            server.start()
+        except Exception as error:
+            left_out.leave_out(f"PostgreSQL does not start here ({type(error).__name__})")
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: stores.PostgresServer) -> str:
+    """An empty PostgreSQL database for this module."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database for this test, once on each of the two kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    server: stores.PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
