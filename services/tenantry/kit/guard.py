@@ -1,0 +1,354 @@
+"""The pipeline that every call passes before and after its handler, whichever listener or channel it came by.
+
+A guarded handler takes and gives bytes. In order: a seat (or the server is busy), the span, the proofs and the access
+rule, the call's context, decoding, the handler, encoding; and, however it ended, status, metric, log and span.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+from opentelemetry import context as otel
+from opentelemetry import metrics, trace
+
+from tenantry.kit import call, ids, tracecontext
+from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    Reason,
+    ResourceExhausted,
+    TenantryError,
+    Unauthenticated,
+    Unavailable,
+)
+from tenantry.kit.faults import report
+from tenantry.kit.guard_context import StreamContext
+from tenantry.kit.status import DETAILS, to_status
+
+Body = Callable[[], Awaitable[bytes | None]]
+# As gRPC's semantic conventions have it: other codes are the caller's doing and leave the span's status unset.
+FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one room takes at most."""
+
+    message_bytes: int = 4 * 1024 * 1024
+    concurrent_calls: int = 2000
+    call_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """All that is known of an RPC before the first call."""
+
+    path: str
+    service: str
+    name: str
+    access: Access
+    traced: bool
+    attributes: dict[str, str]
+
+    @classmethod
+    def of(cls, path: str, access: Access) -> "Method":
+        service, _, name = path.removeprefix("/").partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        # Spans about the export of spans would never end.
+        return cls(path, service, name, access, not service.startswith("opentelemetry."), attributes)
+
+
+class Ending:
+    """How a call ended, for its span and metric."""
+
+    __slots__ = ("code", "error_id", "reason", "tier")
+
+    def __init__(self) -> None:
+        self.code = "OK"
+        self.reason = ""
+        self.error_id = ""
+        self.tier = ""
+
+
+class Guard:
+    """Guards the handlers of one room, counts its running calls and ends them when it drains."""
+
+    def __init__(self, authenticator: Authenticator, limits: Limits) -> None:
+        self._authenticator = authenticator
+        self._limits = limits
+        self._running: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        self._tracer = trace.get_tracer("tenantry.kit.server")
+        self._durations = metrics.get_meter("tenantry.kit.server").create_histogram(
+            "rpc.server.duration", unit="s", description="Time from a call's arrival to its status"
+        )
+
+    def wrap(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler behind the pipeline. Raises LookupError for an RPC without a complete access rule."""
+        access = access_of(path)
+        if access is None:
+            raise LookupError(f"{path} has no complete access option, so nobody may call it")
+        method = Method.of(path, access)
+        if handler.response_streaming:
+            return self._wrap_stream_out(method, handler)
+        return self._wrap_unary_out(method, handler)
+
+    async def drain(self, grace_s: float) -> None:
+        """Lets running calls end for `grace_s`, then ends them as UNAVAILABLE."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        self._draining = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=1.0)
+
+    def _wrap_unary_out(
+        self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        encode = self._encoder(handler)
+        decode = self._decoder(handler)
+        run = self._run
+        if handler.request_streaming:
+            behaviour = cast(Any, handler).stream_unary
+
+            async def stream_unary(requests: AsyncIterator[bytes], context: Any) -> bytes | None:
+                async def body() -> bytes:
+                    wrapped = StreamContext(context, decode, encode)
+                    return encode(await behaviour(_decoded(requests, decode), wrapped))
+
+                return await run(method, context, body)
+
+            return grpc.stream_unary_rpc_method_handler(cast(Any, stream_unary))
+        behaviour = cast(Any, handler).unary_unary
+
+        async def unary_unary(request: bytes, context: Any) -> bytes | None:
+            async def body() -> bytes:
+                return encode(await behaviour(decode(request), context))
+
+            return await run(method, context, body)
+
+        return grpc.unary_unary_rpc_method_handler(cast(Any, unary_unary))
+
+    def _wrap_stream_out(
+        self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        encode = self._encoder(handler)
+        decode = self._decoder(handler)
+        run = self._run
+        streams_in = handler.request_streaming
+        behaviour = cast(Any, handler).stream_stream if streams_in else cast(Any, handler).unary_stream
+
+        async def respond(request: Any, context: Any) -> None:
+            async def body() -> None:
+                wrapped = StreamContext(context, decode, encode)
+                given = _decoded(request, decode) if streams_in else decode(request)
+                answer = behaviour(given, wrapped)
+                if inspect.isawaitable(answer):
+                    await answer
+                    return
+                try:
+                    async for message in answer:
+                        await context.write(encode(message))
+                finally:
+                    # The handler's own clean-up runs now and in this task, not whenever the generator is collected.
+                    if inspect.isasyncgen(answer):
+                        await answer.aclose()
+
+            await run(method, context, body)
+
+        if streams_in:
+            return grpc.stream_stream_rpc_method_handler(cast(Any, respond))
+        return grpc.unary_stream_rpc_method_handler(cast(Any, respond))
+
+    def _decoder(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes], Any]:
+        parse = handler.request_deserializer or _same
+        limit = self._limits.message_bytes
+
+        def decode(data: bytes) -> Any:
+            if len(data) > limit:
+                raise InvalidArgument("", f"the message is larger than {limit} bytes", reason=Reason.TOO_LARGE)
+            try:
+                return parse(data)
+            except DecodeError:
+                raise InvalidArgument("", "the message can't be decoded as this RPC's request") from None
+
+        return decode
+
+    def _encoder(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Any], bytes]:
+        serialise = handler.response_serializer or _same
+        limit = self._limits.message_bytes
+
+        def encode(message: Any) -> bytes:
+            data = serialise(message)
+            if len(data) > limit:
+                raise Internal(f"a response is larger than {limit} bytes")
+            return data
+
+        return encode
+
+    async def _run(self, method: Method, context: Any, body: Body) -> bytes | None:
+        started = time.monotonic()
+        ending = Ending()
+        span = trace.INVALID_SPAN
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        try:
+            if len(self._running) >= self._limits.concurrent_calls:
+                raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
+            self._running.add(task)
+            metadata = unique(context.invocation_metadata())
+            if method.traced:
+                span = self._open_span(method, metadata)
+            remaining = await self._enter(method, context, metadata, span, ending)
+            if remaining is not None and remaining <= self._limits.call_s:
+                return await body()  # The transport ends it.
+            return await self._within(self._limits.call_s, body)
+        except TenantryError as error:
+            await self._refuse(method, context, error, ending)
+        except aio.AbortError:
+            ending.code = _code_name(context.code())
+            raise
+        except asyncio.CancelledError:
+            await self._cancelled(method, context, task, ending)
+            raise
+        except Exception as failure:
+            await self._refuse(method, context, _internal(failure), ending, failure)
+        finally:
+            self._running.discard(task)
+            self._close(method, span, ending, time.monotonic() - started)
+
+    async def _enter(
+        self, method: Method, context: Any, metadata: dict[str, str], span: trace.Span, ending: Ending
+    ) -> float | None:
+        verified = await self._authenticator.authenticate(method.path, method.access, metadata)
+        caller = verified.caller
+        if caller is not None:
+            ending.tier = caller.tier
+            if span.is_recording():
+                span.set_attribute("tenantry.tenant.id", caller.tenant)
+                span.set_attribute("tenantry.tier", caller.tier)
+        admit(method.access, verified)
+        remaining = cast("float | None", context.time_remaining())
+        call.CURRENT.set(_call_of(verified, metadata, remaining))
+        return remaining
+
+    async def _within(self, seconds: float, body: Body) -> bytes | None:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await body()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(message=f"the server ends calls after {seconds:g} s") from None
+
+    def _open_span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
+        request_id = metadata.get(call.REQUEST_ID)
+        if request_id is None:
+            request_id = metadata[call.REQUEST_ID] = ids.new_id("req")
+        span = self._tracer.start_span(
+            method.path[1:],
+            tracecontext.parent(metadata.get(call.TRACEPARENT)),
+            trace.SpanKind.SERVER,
+            {**method.attributes, "tenantry.request.id": request_id},
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        # The task, and with it the context, is this call's own: nothing to detach.
+        otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
+        return span
+
+    async def _cancelled(self, method: Method, context: Any, task: "asyncio.Task[Any]", ending: Ending) -> None:
+        if task.cancelling() == 0:
+            # Nobody cancelled the call: something that the handler awaited was cancelled, and gRPC would never answer.
+            await self._refuse(method, context, Internal("what the handler waited for was cancelled"), ending)
+        if self._draining:
+            gone = Unavailable(Reason.SERVICE_UNAVAILABLE, "the service is stopping", retry_after_s=1.0)
+            await self._refuse(method, context, gone, ending)
+        remaining = context.time_remaining()
+        ending.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"
+
+    async def _refuse(
+        self,
+        method: Method,
+        context: Any,
+        error: TenantryError,
+        ending: Ending,
+        failure: BaseException | None = None,
+    ) -> NoReturn:
+        ending.code = error.code
+        ending.reason = error.reason.value
+        if isinstance(error, Internal):
+            ending.error_id = report(method.path, error, failure)
+        status = to_status(error, ending.error_id)
+        trailing = (*(context.trailing_metadata() or ()), (DETAILS, status.SerializeToString()))
+        await context.abort(grpc.StatusCode[error.code], status.message, trailing)
+        raise AssertionError("abort always raises")
+
+    def _close(self, method: Method, span: trace.Span, ending: Ending, duration_s: float) -> None:
+        self._durations.record(
+            duration_s,
+            {
+                "rpc.service": method.service,
+                "rpc.method": method.name,
+                "rpc.grpc.status": ending.code,
+                "tenantry.tier": ending.tier,
+            },
+        )
+        if span.is_recording():
+            span.set_attribute("rpc.grpc.status_code", grpc.StatusCode[ending.code].value[0])
+            if ending.reason:
+                span.set_attribute("tenantry.error.reason", ending.reason)
+            if ending.error_id:
+                span.set_attribute("tenantry.error.id", ending.error_id)
+            if ending.code in FAULTS:
+                span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+
+def unique(pairs: Any) -> dict[str, str]:
+    """The call's text metadata by name. Names that carry a proof must not come twice: nobody may pick the one he likes."""
+    metadata: dict[str, str] = {}
+    for key, value in pairs or ():
+        if key in metadata and (key.startswith("x-tenantry-") or key == call.TENANT):
+            raise Unauthenticated(Reason.CREDENTIAL_INVALID, f"the metadata {key} is doubled")
+        if isinstance(value, str):
+            metadata[key] = value
+    return metadata
+
+
+def _call_of(verified: Verified, metadata: dict[str, str], remaining: float | None) -> call.Call:
+    return call.Call(
+        verified.caller,
+        verified.identity,
+        metadata.get(call.REQUEST_ID, ""),
+        metadata.get(call.ASSERTION, "") if verified.caller is not None else "",
+        None if remaining is None else time.monotonic() + remaining,
+    )
+
+
+def _internal(failure: Exception) -> Internal:
+    return Internal(f"{type(failure).__name__} was not expected")
+
+
+def _code_name(code: Any) -> str:
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "UNKNOWN")
+
+
+def _same(data: Any) -> Any:
+    return data
+
+
+async def _decoded(requests: AsyncIterator[bytes], decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    async for data in requests:
+        yield decode(data)
