@@ -50,9 +50,7 @@ def sign_assertion(key: Ed25519PrivateKey, key_id: str, caller: Caller, issued_a
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": ASSERTION_TYPE})
 
 
-def sign_service_token(
-    key: Ed25519PrivateKey, key_id: str, service: str, issued_at: float, expires_at: float
-) -> str:
+def sign_service_token(key: Ed25519PrivateKey, key_id: str, service: str, issued_at: float, expires_at: float) -> str:
     """The service identity of `service`. Times are Unix seconds."""
     claims = {"iss": ISSUER, "sub": f"service:{service}", "iat": int(issued_at), "exp": int(expires_at)}
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": SERVICE_TYPE})
@@ -85,7 +83,7 @@ class _Token:
 
 
 class TokenAuthenticator:
-    """Verifies the assertion and the service token of a call. A token seen before costs a look-up in a bounded memory."""
+    """Verifies a call's assertion and service token. A token seen before costs a look-up in a bounded memory."""
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self._keyring = keyring
@@ -93,7 +91,7 @@ class TokenAuthenticator:
         self._known: OrderedDict[str, _Token] = OrderedDict()
 
     async def authenticate(self, path: str, access: Access, metadata: Mapping[str, str]) -> Verified:
-        """What the proofs say. Raises Unauthenticated for one that is wrong; absence is for the access rule to judge."""
+        """What the proofs say. Raises Unauthenticated for a wrong one; absence is for the access rule to judge."""
         identity: str | None = None
         token = metadata.get(SERVICE)
         if token is not None:
@@ -129,8 +127,10 @@ class TokenAuthenticator:
                 issuer=ISSUER,
                 options={"require": ["exp", "iat", "iss", "sub"], "verify_exp": False},
             )
-            verified = _Token(_caller_of(claims), "", float(claims["exp"])) if kind == ASSERTION_TYPE else _Token(
-                None, claims["sub"].removeprefix("service:"), float(claims["exp"])
+            verified = (
+                _Token(_caller_of(claims), "", float(claims["exp"]))
+                if kind == ASSERTION_TYPE
+                else _Token(None, claims["sub"].removeprefix("service:"), float(claims["exp"]))
             )
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
             raise _invalid(kind) from None

@@ -19,13 +19,15 @@ TRACEPARENT = "traceparent"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `deadline` is in seconds of `time.monotonic`; `assertion` is the token that travels on."""
+    """One call, served by the room `service`. `deadline` is in seconds of `time.monotonic`; `assertion` is the token that
+    travels on."""
 
     caller: "Caller | None" = None
     identity: str | None = None
     request_id: str = ""
     assertion: str = ""
     deadline: float | None = None
+    service: str = ""
 
     def onward(self) -> list[tuple[str, str]]:
         """The metadata that a call made on behalf of this one carries."""

@@ -6,19 +6,18 @@ rule, the call's context, decoding, the handler, encoding; and, however it ended
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 from opentelemetry import context as otel
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 
-from tenantry.kit import call, ids, tracecontext
+from tenantry.kit import call, ids, telemetry, tracecontext
 from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
 from tenantry.kit.errors import (
     DeadlineExceeded,
@@ -82,13 +81,13 @@ class Ending:
 class Guard:
     """Guards the handlers of one room, counts its running calls and ends them when it drains."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits) -> None:
+    def __init__(self, authenticator: Authenticator, limits: Limits, room: str = "") -> None:
         self._authenticator = authenticator
+        self._room = room
         self._limits = limits
         self._running: set[asyncio.Task[Any]] = set()
         self._draining = False
-        self._tracer = trace.get_tracer("tenantry.kit.server")
-        self._durations = metrics.get_meter("tenantry.kit.server").create_histogram(
+        self._durations = telemetry.meter.create_histogram(
             "rpc.server.duration", unit="s", description="Time from a call's arrival to its status"
         )
 
@@ -234,11 +233,10 @@ class Guard:
         if caller is not None:
             ending.tier = caller.tier
             if span.is_recording():
-                span.set_attribute("tenantry.tenant.id", caller.tenant)
-                span.set_attribute("tenantry.tier", caller.tier)
+                telemetry.mark(span, caller.tenant, caller.tier)
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
-        call.CURRENT.set(_call_of(verified, metadata, remaining))
+        call.CURRENT.set(_call_of(verified, metadata, remaining, self._room))
         return remaining
 
     async def _within(self, seconds: float, body: Body) -> bytes | None:
@@ -254,11 +252,12 @@ class Guard:
         request_id = metadata.get(call.REQUEST_ID)
         if request_id is None:
             request_id = metadata[call.REQUEST_ID] = ids.new_id("req")
-        span = self._tracer.start_span(
+        span = telemetry.tracer(self._room).start_span(
             method.path[1:],
-            tracecontext.parent(metadata.get(call.TRACEPARENT)),
+            # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
+            tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None),
             trace.SpanKind.SERVER,
-            {**method.attributes, "tenantry.request.id": request_id},
+            {**method.attributes, telemetry.REQUEST_ID: request_id},
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -325,13 +324,14 @@ def unique(pairs: Any) -> dict[str, str]:
     return metadata
 
 
-def _call_of(verified: Verified, metadata: dict[str, str], remaining: float | None) -> call.Call:
+def _call_of(verified: Verified, metadata: dict[str, str], remaining: float | None, room: str) -> call.Call:
     return call.Call(
         verified.caller,
         verified.identity,
         metadata.get(call.REQUEST_ID, ""),
         metadata.get(call.ASSERTION, "") if verified.caller is not None else "",
         None if remaining is None else time.monotonic() + remaining,
+        room,
     )
 
 
