@@ -1,11 +1,12 @@
 """Who is calling, as it was verified: read from the current call, never from a request."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tenantry.kit import call
-from tenantry.kit.errors import PermissionDenied, Reason, Unauthenticated
+from tenantry.kit.errors import NotFound, PermissionDenied, Reason, Unauthenticated
+from tenantry.kit.ids import check_tenant_id
 from tenantry.kit.owner import Tenant
 
 
@@ -55,6 +56,20 @@ def may_name(caller: Caller, tenant: Tenant) -> bool:
     if caller.tenant:
         return caller.tenant == tenant.id
     return not caller.organisation or caller.organisation == tenant.organisation
+
+
+async def named_tenant(tenant_id: str, find: Callable[[str], Awaitable[Tenant | None]]) -> Tenant:
+    """The tenant that an admin request names, empty for the caller's own. NotFound when the caller may not name it."""
+    caller = current()
+    if not tenant_id:
+        return owner()
+    check_tenant_id(tenant_id)
+    if caller.tenant == tenant_id:
+        return Tenant(caller.organisation, tenant_id)
+    tenant = None if caller.tenant else await find(tenant_id)
+    if tenant is None or not may_name(caller, tenant):
+        raise NotFound(Reason.NOT_FOUND, "there is no such tenant", kind="tenant")
+    return tenant
 
 
 def identity() -> str | None:

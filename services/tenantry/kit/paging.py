@@ -1,0 +1,38 @@
+"""Pages of lists: a token is where the last page ended, opaque to clients and checked when it comes back."""
+
+import base64
+import json
+from collections.abc import Sequence
+
+from tenantry.kit.errors import InvalidArgument
+
+USUAL = 100
+MOST = 1000
+_LONGEST_TOKEN = 2048
+
+
+def size_of(asked: int) -> int:
+    """How many entries a page may have: `asked`, or 100 when that is 0."""
+    if not 0 <= asked <= MOST:
+        raise InvalidArgument("page.size", f"is not within 0 and {MOST}")
+    return asked or USUAL
+
+
+def token_of(*position: str | int) -> str:
+    """The token of the page that begins after `position`."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+
+
+def position_of(token: str, kinds: Sequence[type]) -> list[str | int] | None:
+    """What `token_of` was given, of the types `kinds`; None for the first page."""
+    if not token:
+        return None
+    try:
+        if len(token) > _LONGEST_TOKEN:
+            raise ValueError
+        position = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+        if [type(part) for part in position] != list(kinds):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise InvalidArgument("page.token", "is not a token that this list gave") from None
+    return position
