@@ -78,8 +78,11 @@ def _upgrade(connection: Connection, database: Database, package: str, revisions
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     if script.get_heads() != [max(revisions)]:
         raise StoreFailed(f"the revisions of {package} are not one line that ends at {max(revisions)}")
-    environment = EnvironmentContext(Config(), script, fn=lambda current, _: script._upgrade_revs("head", current))  # pyright: ignore
-    with environment:
+
+    def upgrade(current: str, _context: object) -> object:
+        return script._upgrade_revs("head", current)  # pyright: ignore[reportPrivateUsage]  # as `alembic upgrade` does
+
+    with EnvironmentContext(Config(), script, fn=upgrade) as environment:
         environment.configure(connection=connection, version_table=_TABLE)
         environment.run_migrations()
 

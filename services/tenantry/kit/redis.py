@@ -92,7 +92,7 @@ class Redis:
     """A store's connection to one Redis. `store` is our name for it in errors: `books` or `cache`."""
 
     def __init__(self, driver_client: client.Redis, store: str, max_connections: int) -> None:
-        self._client = driver_client
+        self._client: Any = driver_client  # its commands are untyped
         self._store = store
         # One permit a connection: a call takes its permit while it may still be cancelled for free, and its task, which
         # can't be, gives it back. So there are never more tasks than connections, and the pool never has to wait.
@@ -151,8 +151,6 @@ class Redis:
         task.add_done_callback(self._done)
         try:
             return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             raise translate(error, self._store) from None
 
@@ -190,7 +188,8 @@ def connect(url: str, *, store: str, max_connections: int = 32) -> Redis:
         "driver_info": None,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
-    pool = client.BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=WAIT_S, **options)
+    pool: Any = client.BlockingConnectionPool
+    pool = pool.from_url(url, max_connections=max_connections, timeout=WAIT_S, **options)
     return Redis(client.Redis.from_pool(pool), store, max_connections)
 
 
@@ -230,7 +229,8 @@ async def require_books(redis: Redis) -> None:
     wrong = [f"{name} {found.get(name, 'unknown')}" for name, value in needed.items() if found.get(name) != value]
     if wrong:
         wanted = ", ".join(f"{name} {value}" for name, value in needed.items())
-        raise FailedPrecondition(Reason.STORE_UNFIT, f"the books must run with {wanted}; this server has {', '.join(wrong)}")
+        has = ", ".join(wrong)
+        raise FailedPrecondition(Reason.STORE_UNFIT, f"the books must run with {wanted}; this server has {has}")
 
 
 def _text(value: bytes | str) -> str:

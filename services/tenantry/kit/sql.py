@@ -8,7 +8,7 @@ its lock; readers go on meanwhile (WAL), and what was committed is on disk (FULL
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,19 +42,19 @@ class Database:
             self._reading = self._writing.execution_options(**_ONE_SNAPSHOT)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that only reads, all of it at one moment."""
         async with self._transaction(self._reading) as connection:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that is committed at the end of the block, or rolled back if the block raises. Keep it short."""
         async with self._transaction(self._writing) as connection:
             yield connection
 
     @asynccontextmanager
-    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         connection = engine.connect()
         try:
             await connection.start()
