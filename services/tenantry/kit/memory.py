@@ -73,6 +73,11 @@ class Memory(Generic[V]):
         """What is remembered was true at this monotonic time."""
         self._confirmed_at = asked_at
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether answers may come from memory now."""
+        return self._is_fresh()
+
     def __len__(self) -> int:
         return len(self._values)
 
