@@ -15,6 +15,8 @@ SERVICE = "x-tenantry-service"
 REQUEST_ID = "x-tenantry-request-id"
 TARGET = "x-tenantry-target"
 TRACEPARENT = "traceparent"
+# In trailing metadata of RPCs that have no caller: whom the answer is about, for the sender's span.
+TIER = "x-tenantry-tier"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from tenantry.kit import call, ids, telemetry, tracecontext
-from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.access import Access, Authenticator, access_of, admit
 from tenantry.kit.errors import (
     DeadlineExceeded,
     Internal,
@@ -56,6 +56,7 @@ class Method:
     name: str
     access: Access
     traced: bool
+    about: bool
     attributes: dict[str, str]
 
     @classmethod
@@ -63,7 +64,8 @@ class Method:
         service, _, name = path.removeprefix("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         # Spans about the export of spans would never end.
-        return cls(path, service, name, access, not service.startswith("opentelemetry."), attributes)
+        traced = not service.startswith("opentelemetry.")
+        return cls(path, service, name, access, traced, access.caller != "required", attributes)
 
 
 class Ending:
@@ -81,9 +83,9 @@ class Ending:
 class Guard:
     """Guards the handlers of one room, counts its running calls and ends them when it drains."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits, room: str = "") -> None:
-        self._authenticator = authenticator
+    def __init__(self, room: str, authenticator: Authenticator, limits: Limits) -> None:
         self._room = room
+        self._authenticator = authenticator
         self._limits = limits
         self._running: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -91,7 +93,7 @@ class Guard:
             "rpc.server.duration", unit="s", description="Time from a call's arrival to its status"
         )
 
-    def wrap(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def wrap(self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[bytes, bytes]":
         """The handler behind the pipeline. Raises LookupError for an RPC without a complete access rule."""
         access = access_of(path)
         if access is None:
@@ -112,8 +114,8 @@ class Guard:
             await asyncio.wait(self._running, timeout=1.0)
 
     def _wrap_unary_out(
-        self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        self, method: Method, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         encode = self._encoder(handler)
         decode = self._decoder(handler)
         run = self._run
@@ -139,8 +141,8 @@ class Guard:
         return grpc.unary_unary_rpc_method_handler(cast(Any, unary_unary))
 
     def _wrap_stream_out(
-        self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        self, method: Method, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         encode = self._encoder(handler)
         decode = self._decoder(handler)
         run = self._run
@@ -169,7 +171,7 @@ class Guard:
             return grpc.stream_stream_rpc_method_handler(cast(Any, respond))
         return grpc.unary_stream_rpc_method_handler(cast(Any, respond))
 
-    def _decoder(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes], Any]:
+    def _decoder(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Callable[[bytes], Any]:
         parse = handler.request_deserializer or _same
         limit = self._limits.message_bytes
 
@@ -183,7 +185,7 @@ class Guard:
 
         return decode
 
-    def _encoder(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Any], bytes]:
+    def _encoder(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Callable[[Any], bytes]:
         serialise = handler.response_serializer or _same
         limit = self._limits.message_bytes
 
@@ -201,16 +203,20 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            if len(self._running) >= self._limits.concurrent_calls:
-                raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
-            self._running.add(task)
+            self._take_seat(task)
             metadata = unique(context.invocation_metadata())
+            request_id = metadata.get(call.REQUEST_ID) or ids.new_id("req")
+            call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata)
-            remaining = await self._enter(method, context, metadata, span, ending)
+            remaining = await self._enter(method, context, metadata, request_id, span, ending)
             if remaining is not None and remaining <= self._limits.call_s:
-                return await body()  # The transport ends it.
-            return await self._within(self._limits.call_s, body)
+                response = await body()  # The transport ends it.
+            else:
+                response = await self._within(self._limits.call_s, body)
+            if method.about:
+                context.set_trailing_metadata((*(context.trailing_metadata() or ()), *_about(span)))
+            return response
         except TenantryError as error:
             await self._refuse(method, context, error, ending)
         except aio.AbortError:
@@ -225,8 +231,21 @@ class Guard:
             self._running.discard(task)
             self._close(method, span, ending, time.monotonic() - started)
 
+    def _take_seat(self, task: "asyncio.Task[Any]") -> None:
+        if self._draining:
+            raise _stopping()
+        if len(self._running) >= self._limits.concurrent_calls:
+            raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
+        self._running.add(task)
+
     async def _enter(
-        self, method: Method, context: Any, metadata: dict[str, str], span: trace.Span, ending: Ending
+        self,
+        method: Method,
+        context: Any,
+        metadata: dict[str, str],
+        request_id: str,
+        span: trace.Span,
+        ending: Ending,
     ) -> float | None:
         verified = await self._authenticator.authenticate(method.path, method.access, metadata)
         caller = verified.caller
@@ -236,7 +255,16 @@ class Guard:
                 telemetry.mark(span, caller.tenant, caller.tier)
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
-        call.CURRENT.set(_call_of(verified, metadata, remaining, self._room))
+        call.CURRENT.set(
+            call.Call(
+                caller,
+                verified.identity,
+                request_id,
+                metadata.get(call.ASSERTION, "") if caller is not None else "",
+                None if remaining is None else time.monotonic() + remaining,
+                self._room,
+            )
+        )
         return remaining
 
     async def _within(self, seconds: float, body: Body) -> bytes | None:
@@ -249,15 +277,12 @@ class Guard:
             raise DeadlineExceeded(message=f"the server ends calls after {seconds:g} s") from None
 
     def _open_span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
-        request_id = metadata.get(call.REQUEST_ID)
-        if request_id is None:
-            request_id = metadata[call.REQUEST_ID] = ids.new_id("req")
         span = telemetry.tracer(self._room).start_span(
             method.path[1:],
             # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
             tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None),
             trace.SpanKind.SERVER,
-            {**method.attributes, telemetry.REQUEST_ID: request_id},
+            method.attributes,
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -270,8 +295,7 @@ class Guard:
             # Nobody cancelled the call: something that the handler awaited was cancelled, and gRPC would never answer.
             await self._refuse(method, context, Internal("what the handler waited for was cancelled"), ending)
         if self._draining:
-            gone = Unavailable(Reason.SERVICE_UNAVAILABLE, "the service is stopping", retry_after_s=1.0)
-            await self._refuse(method, context, gone, ending)
+            await self._refuse(method, context, _stopping(), ending)
         remaining = context.time_remaining()
         ending.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"
 
@@ -288,7 +312,8 @@ class Guard:
         if isinstance(error, Internal):
             ending.error_id = report(method.path, error, failure)
         status = to_status(error, ending.error_id)
-        trailing = (*(context.trailing_metadata() or ()), (DETAILS, status.SerializeToString()))
+        about = _about(trace.get_current_span()) if method.about else ()
+        trailing = (*(context.trailing_metadata() or ()), *about, (DETAILS, status.SerializeToString()))
         await context.abort(grpc.StatusCode[error.code], status.message, trailing)
         raise AssertionError("abort always raises")
 
@@ -324,15 +349,17 @@ def unique(pairs: Any) -> dict[str, str]:
     return metadata
 
 
-def _call_of(verified: Verified, metadata: dict[str, str], remaining: float | None, room: str) -> call.Call:
-    return call.Call(
-        verified.caller,
-        verified.identity,
-        metadata.get(call.REQUEST_ID, ""),
-        metadata.get(call.ASSERTION, "") if verified.caller is not None else "",
-        None if remaining is None else time.monotonic() + remaining,
-        room,
-    )
+def _stopping() -> Unavailable:
+    return Unavailable(Reason.SERVICE_UNAVAILABLE, "the service is stopping", retry_after_s=1.0)
+
+
+def _about(span: trace.Span) -> tuple[tuple[str, str], ...]:
+    """Whom an answer without a caller is about, if the handler said so on its span (`telemetry.set_tenant`)."""
+    attributes = getattr(span, "attributes", None) if span.is_recording() else None
+    if not attributes or not attributes.get(telemetry.TENANT):
+        return ()
+    tier = str(attributes.get(telemetry.TIER, ""))
+    return ((call.TENANT, str(attributes[telemetry.TENANT])), *(((call.TIER, tier),) if tier else ()))
 
 
 def _internal(failure: Exception) -> Internal:

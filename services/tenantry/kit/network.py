@@ -1,0 +1,96 @@
+"""Channels and listeners between processes: their options, and several connections to one address."""
+
+import itertools
+from typing import Any
+
+import grpc
+from grpc import aio
+
+# Up to this size a message that is too large is refused by us, with a reason and a sentence; above it by gRPC.
+WIRE_BYTES = 40 * 1024 * 1024
+METADATA_BYTES = 16 * 1024
+
+_COMMON: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", WIRE_BYTES),
+    ("grpc.max_send_message_length", WIRE_BYTES),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+CLIENT_OPTIONS: list[tuple[str, Any]] = [
+    *_COMMON,
+    ("grpc.enable_retries", 0),  # kit.retry knows which RPCs may be sent again.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+SERVER_OPTIONS: list[tuple[str, Any]] = [
+    *_COMMON,
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+
+def connect(address: str, connections: int = 1) -> aio.Channel:
+    """A channel to `host:port`. With several connections, calls take turns: workers that share a port share the load."""
+    if connections == 1:
+        return aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    own = [*CLIENT_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    return FanChannel([aio.insecure_channel(address, options=own) for _ in range(connections)])
+
+
+class FanChannel(aio.Channel):
+    """Several channels that take calls in turn."""
+
+    def __init__(self, channels: list[aio.Channel]) -> None:
+        self._channels = channels
+
+    def _fan(self, shape: str, method: str, encode: Any, decode: Any) -> Any:
+        turns = itertools.cycle([getattr(channel, shape)(method, encode, decode) for channel in self._channels])
+
+        def start(*args: Any, **kwargs: Any) -> Any:
+            return next(turns)(*args, **kwargs)
+
+        return start
+
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+    ) -> Any:
+        return self._fan("unary_unary", method, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+    ) -> Any:
+        return self._fan("unary_stream", method, request_serializer, response_deserializer)
+
+    def stream_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+    ) -> Any:
+        return self._fan("stream_unary", method, request_serializer, response_deserializer)
+
+    def stream_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+    ) -> Any:
+        return self._fan("stream_stream", method, request_serializer, response_deserializer)
+
+    async def __aenter__(self) -> "FanChannel":
+        return self
+
+    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        for channel in self._channels:
+            await channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._channels[0].get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channels[0].wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        for channel in self._channels:
+            await channel.channel_ready()

@@ -1,0 +1,190 @@
+"""A room and how it is opened: its handlers behind the guard, found by channels of this process and by the listener.
+
+    built -> serving -> draining (health says NOT_SERVING, nothing new from outside, running calls end) -> stopped
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tenantry.kit import call, network
+from tenantry.kit.access import Authenticator
+from tenantry.kit.guard import Guard, Limits
+from tenantry.kit.inprocess import Handlers
+
+Servicer = tuple[Callable[[Any, Any], None], Any]
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One service as its `build` makes it: servicers, each with the function that registers it, and background work.
+
+    `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it.
+    """
+
+    name: str
+    servicers: Sequence[Servicer]
+    background: Sequence[Callable[[], Awaitable[None]]] = ()
+    signing_keys: Callable[[], Awaitable[Mapping[str, bytes]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRoom:
+    """A room whose handlers are guarded. `services` are the full names of its proto services."""
+
+    name: str
+    guard: Guard
+    handlers: Handlers
+    services: tuple[str, ...]
+
+
+class _Collector:
+    """Takes what the generated `add_…Servicer_to_server` functions register, instead of a server."""
+
+    def __init__(self) -> None:
+        self.handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]" = {}
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
+        """Not needed: the generated code registers the same handlers by name."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
+        for name, handler in method_handlers.items():
+            self.handlers[f"/{service_name}/{name}"] = handler
+
+
+def open_room(room: Room, authenticator: Authenticator, limits: Limits) -> OpenRoom:
+    """Guards every handler of the room. Raises LookupError if one has no complete access option."""
+    guard = Guard(room.name, authenticator, limits)
+    collector = _Collector()
+    for add_to_server, servicer in room.servicers:
+        add_to_server(servicer, collector)
+    handlers = {path: guard.wrap(path, handler) for path, handler in collector.handlers.items()}
+    services = tuple(sorted({path[1:].partition("/")[0] for path in handlers}))
+    return OpenRoom(room.name, guard, handlers, services)
+
+
+class Registry:
+    """The rooms of this process: those that it will host, by name, and of those the ones that are open."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = set(names)
+        self._open: dict[str, OpenRoom] = {}
+
+    def hosts(self, name: str) -> bool:
+        """Whether this process hosts the room, open already or not."""
+        return name in self._names
+
+    def add(self, room: OpenRoom) -> None:
+        """Opens a room to the channels of this process."""
+        self._names.add(room.name)
+        self._open[room.name] = room
+
+    def remove(self, name: str) -> None:
+        """Closes a room; calls to it are UNAVAILABLE from now on."""
+        self._open.pop(name, None)
+
+    def handlers(self, name: str) -> Handlers | None:
+        """The handlers of an open room."""
+        room = self._open.get(name)
+        return None if room is None else room.handlers
+
+
+class _Rooms(grpc.GenericRpcHandler):
+    """Finds a handler by its path; where several rooms have it (the lifecycle contract), by the room that is named."""
+
+    def __init__(self, rooms: Sequence[OpenRoom]) -> None:
+        self._by_path: dict[str, dict[str, Any]] = {}
+        for room in rooms:
+            for path, handler in room.handlers.items():
+                self._by_path.setdefault(path, {})[room.name] = handler
+        self._single = {path: next(iter(found.values())) for path, found in self._by_path.items() if len(found) == 1}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = handler_call_details.method
+        handler = self._single.get(path)
+        if handler is not None or path not in self._by_path:
+            return handler
+        target = next((v for k, v in handler_call_details.invocation_metadata if k == call.TARGET), "")
+        return self._by_path[path].get(str(target))
+
+
+class Listener:
+    """The process's address in the mesh: its rooms, health and reflection."""
+
+    def __init__(self, rooms: Sequence[OpenRoom], address: str, *, shared_port: bool = False) -> None:
+        self._rooms = rooms
+        self._health = health.aio.HealthServicer()
+        options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
+        self._server = aio.server(handlers=[_Rooms(rooms)], options=options)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services = [name for room in rooms for name in room.services]
+        known = [name for name in dict.fromkeys(services) if _is_described(name)]
+        reflection.enable_server_reflection([*known, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self.port = self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Begins to take calls; health says NOT_SERVING until `serving`."""
+        await self._set_health(NOT_SERVING)
+        await self._server.start()
+
+    async def serving(self) -> None:
+        """Says that the rooms are ready."""
+        await self._set_health(SERVING)
+
+    async def drain(self, grace_s: float) -> None:
+        """Takes nothing new, lets running calls end for `grace_s`, ends the rest as UNAVAILABLE, and stops."""
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.ensure_future(self._server.stop(grace_s + 1.0))
+        await drain(self._rooms, grace_s)
+        await stopping
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *(r.name for r in self._rooms), *(s for r in self._rooms for s in r.services)):
+            await self._health.set(name, status)
+
+
+async def drain(rooms: Sequence[OpenRoom], grace_s: float) -> None:
+    """Lets the calls of all rooms end together, since those of one may still need another."""
+    await asyncio.gather(*(room.guard.drain(grace_s) for room in rooms))
+
+
+async def until_stopped() -> None:
+    """Returns at the first SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        await stopped.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def serve(rooms: Sequence[OpenRoom], registry: Registry, address: str, grace_s: float) -> None:
+    """Opens the rooms to this process and to the mesh until a signal, then drains."""
+    listener = Listener(rooms, address)
+    for room in rooms:
+        registry.add(room)
+    await listener.start()
+    await listener.serving()
+    await until_stopped()
+    await listener.drain(grace_s)
+
+
+def _is_described(service: str) -> bool:
+    try:
+        descriptor_pool.Default().FindServiceByName(service)
+    except KeyError:
+        return False
+    return True
