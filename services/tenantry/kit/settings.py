@@ -43,6 +43,7 @@ class MeshSettings:
     `addresses` are where the services that this process does not host are reached; `listen` is this process's own
     address for the mesh, `edge_listen` the one for clients, used by the process that hosts the gateway.
     `trace_ratio` is the share of requests traced, 0 to 1; `otlp_endpoint`, `host:port`, gets spans beside insight.
+    With `shared_port` several worker processes listen on the same addresses.
     """
 
     listen: str
@@ -55,6 +56,7 @@ class MeshSettings:
     max_concurrent_calls: int = 4096
     max_message_bytes: int = 4 * 1024 * 1024
     drain_s: float = 10.0
+    shared_port: bool = False
 
 
 def mesh_settings(first: str) -> MeshSettings:
@@ -70,4 +72,5 @@ def mesh_settings(first: str) -> MeshSettings:
         trace_ratio=float(environ.get("TENANTRY_TRACE_RATIO", "1")),
         otlp_endpoint=environ.get("TENANTRY_OTLP_ENDPOINT", ""),
         log_level=environ.get("TENANTRY_LOG_LEVEL", "INFO"),
+        shared_port=environ.get("TENANTRY_SHARED_PORT", "") == "1",
     )

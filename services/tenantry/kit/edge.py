@@ -1,0 +1,178 @@
+"""The mesh's address for clients when there is no Envoy: settles who calls, then forwards public and admin RPCs as bytes.
+
+Nothing that a client sends as metadata goes in but its credential, which ends here, and the fact that it has a trace of
+its own, which becomes a link. Mesh RPCs don't exist at this address.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from opentelemetry import context as otel
+from opentelemetry import trace
+
+from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
+from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
+from tenantry.kit import call, ids, network, telemetry, tracecontext
+from tenantry.kit.access import access_of, method_of, service_of
+from tenantry.kit.channel import Mesh
+from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unauthenticated
+from tenantry.kit.faults import report
+from tenantry.kit.guard import FAULTS, unique
+from tenantry.kit.settings import MeshSettings
+from tenantry.kit.status import DETAILS, to_status
+
+_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
+# A call without a deadline of its own ends here after the longest permitted request.
+_LONGEST_S = 600.0
+# Whom the answer is for and about, so that people can ask for its trace.
+_REQUEST_ID = call.REQUEST_ID
+
+
+class Edge:
+    """A listener for clients. `mesh` is the gateway's, whose identity it forwards with."""
+
+    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+        options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.shared_port))]
+        self._server = aio.server(handlers=[_Forward(mesh, settings)], options=options)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port = self._server.add_insecure_port(settings.edge_listen)
+
+    async def start(self) -> None:
+        """Begins to take calls."""
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace_s: float) -> None:
+        """Takes nothing new, lets running calls end for `grace_s`, and stops."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+class _Forward(grpc.GenericRpcHandler):
+    """Finds an RPC's service by its path, and keeps the handler."""
+
+    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+        self._mesh = mesh
+        self._limit = settings.max_concurrent_calls
+        self._running = 0
+        self._identity = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
+        self._handlers: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = handler_call_details.method
+        if path not in self._handlers:
+            access = access_of(path)
+            if access is None or access.audience not in ("public", "admin"):
+                return None
+            self._handlers[path] = self._handler(path)
+        return self._handlers[path]
+
+    def _handler(self, path: str) -> Any:
+        method = method_of(path)
+        service = service_of(path)
+        assert method is not None and service is not None
+        shape = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        target = getattr(self._mesh.transport(service), shape)(path)
+
+        async def answer_once(request: Any, context: Any) -> bytes | None:
+            async def send(metadata: Any, timeout: float) -> Any:
+                return await target(request, timeout=timeout, metadata=metadata)
+
+            return await self._pass(path, context, send)
+
+        async def answer_stream(request: Any, context: Any) -> None:
+            async def send(metadata: Any, timeout: float) -> None:
+                stream = target(request, timeout=timeout, metadata=metadata)
+                try:
+                    async for message in stream:
+                        await context.write(message)
+                finally:
+                    stream.cancel()
+
+            await self._pass(path, context, send)
+
+        make = getattr(grpc, f"{shape}_rpc_method_handler")
+        return make(answer_stream if method.server_streaming else answer_once)
+
+    async def _pass(self, path: str, context: Any, send: Callable[[Any, float], Awaitable[Any]]) -> Any:
+        """Authenticates, sends, and ends the call as the service ended it."""
+        request_id = ids.new_id("req")
+        remaining = context.time_remaining()
+        timeout = _LONGEST_S if remaining is None else min(remaining, _LONGEST_S)
+        span = trace.INVALID_SPAN
+        code = "CANCELLED"
+        self._running += 1
+        try:
+            if self._running > self._limit:
+                raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
+            metadata = unique(context.invocation_metadata())
+            span = _open_span(path, request_id, metadata)
+            onward = await self._authenticate(metadata, request_id, timeout, span)
+            context.set_trailing_metadata(((_REQUEST_ID, request_id),))
+            answer = await send(onward, timeout)
+            code = "OK"
+            return answer
+        except aio.AioRpcError as refused:
+            code = refused.code().name
+            details = [pair for pair in refused.trailing_metadata() or () if pair[0] == DETAILS]
+            await context.abort(refused.code(), refused.details() or "", (*details, (_REQUEST_ID, request_id)))
+        except TenantryError as error:
+            code = error.code
+            error_id = report(path, error) if code == "INTERNAL" else ""  # pyright: ignore[reportArgumentType]
+            status = to_status(error, error_id)
+            trailing = ((DETAILS, status.SerializeToString()), (_REQUEST_ID, request_id))
+            await context.abort(grpc.StatusCode[code], status.message, trailing)
+        finally:
+            self._running -= 1
+            if code in FAULTS:
+                span.set_status(trace.StatusCode.ERROR)
+            if span.is_recording():
+                span.set_attribute("rpc.grpc.status_code", grpc.StatusCode[code].value[0])
+                span.end()
+
+    async def _authenticate(
+        self, metadata: dict[str, str], request_id: str, timeout: float, span: trace.Span
+    ) -> list[tuple[str, str]]:
+        """Asks tenancy whose the credential is, and gives the metadata that the call carries inside."""
+        header = metadata.get("authorization")
+        if header is None:
+            raise Unauthenticated(
+                Reason.CREDENTIAL_MISSING, "the call carries no credential; send `authorization: Bearer KEY`"
+            )
+        credential = _BEARER.fullmatch(header)
+        if credential is None:
+            raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the credential is not `Bearer KEY`")
+        with call.entered(call.Call(request_id=request_id, service="gateway")):
+            answer = await self._identity.AuthenticateCaller(
+                identity_pb.AuthenticateCallerRequest(credential=credential[1]), timeout=timeout
+            )
+        telemetry.mark(span, answer.tenant, answer.tier)
+        onward = [(call.ASSERTION, answer.assertion), (call.REQUEST_ID, request_id), (call.SERVICE, self._mesh.token())]
+        if answer.tenant:
+            onward.append((call.TENANT, answer.tenant))
+        parent = tracecontext.header(span)
+        if parent is not None:
+            onward.append((call.TRACEPARENT, parent))
+        return onward
+
+
+def _open_span(path: str, request_id: str, metadata: dict[str, str]) -> trace.Span:
+    """The root of the request's trace. A trace that the client says it has is linked, never continued."""
+    theirs = trace.get_current_span(tracecontext.parent(metadata.get(call.TRACEPARENT))).get_span_context()
+    span = telemetry.tracer("gateway").start_span(
+        f"edge {path[1:]}",
+        tracecontext.EMPTY,
+        trace.SpanKind.SERVER,
+        {"rpc.system": "grpc", telemetry.REQUEST_ID: request_id},
+        links=[trace.Link(theirs)] if theirs.is_valid else (),
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+    # The task, and with it the context, is this call's own: nothing to detach.
+    otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
+    return span

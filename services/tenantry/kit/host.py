@@ -1,0 +1,191 @@
+"""Hosts one or several rooms in a process: builds them in order, opens them to each other and to the mesh, drains them.
+
+build rooms -> listen -> background work -> serving -> drain -> send what telemetry has queued -> close rooms
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
+from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
+from tenantry.kit import call, telemetry
+from tenantry.kit.assertion import Keyring, LoadKeys, TokenAuthenticator
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import Clock, SystemClock
+from tenantry.kit.edge import Edge
+from tenantry.kit.errors import TenantryError
+from tenantry.kit.guard import Limits
+from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room, until_stopped
+from tenantry.kit.settings import MeshSettings, mesh_settings
+from tenantry.kit.token_file import TokenFile
+
+log = logging.getLogger(__name__)
+
+Build = Callable[[Any, Mesh], AbstractAsyncContextManager[Room]]
+_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A service that this process shall host: its name, its `build` and what its settings are."""
+
+    name: str
+    build: Build
+    settings: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running host: where it listens, and its rooms. `edge` is the address for clients, empty without the gateway."""
+
+    mesh: str
+    edge: str
+    registry: Registry
+
+
+def main(name: str, settings: Callable[[], Any], build: Build) -> None:
+    """Runs one service until a signal: `python -m tenantry.<name>`."""
+    run([Hosted(name, build, settings())], mesh_settings(name))
+
+
+def run(hosted: Sequence[Hosted], settings: MeshSettings) -> None:
+    """Runs a process of the mesh until a signal. A fault at start ends it with one sentence and status 1."""
+    telemetry.log_json(settings.log_level)
+    try:
+        uvloop.run(_until_signal(hosted, settings))
+    except TenantryError as error:
+        sys.exit(f"tenantry: {error.message}")
+    except OSError as error:
+        sys.exit(f"tenantry: cannot start: {error.strerror or type(error).__name__}")
+
+
+async def _until_signal(hosted: Sequence[Hosted], settings: MeshSettings) -> None:
+    async with hosting(hosted, settings):
+        await until_stopped()
+
+
+@contextlib.asynccontextmanager
+async def hosting(
+    hosted: Sequence[Hosted],
+    settings: MeshSettings,
+    *,
+    exporters: Sequence[SpanExporter] = (),
+    signing_keys: LoadKeys | None = None,
+) -> AsyncIterator[Host]:
+    """Serves the rooms while the block runs.
+
+    Without `signing_keys` they are the hosted tenancy's own, or asked of tenancy over the mesh.
+    """
+    clock = SystemClock()
+    registry = Registry(one.name for one in hosted)
+    async with AsyncExitStack() as stack:
+        meshes = {one.name: await _mesh(stack, one.name, settings, registry, clock) for one in hosted}
+        _record(stack, settings, meshes[hosted[0].name][0], exporters)
+        rooms = await _build(stack, hosted, meshes, settings, clock, signing_keys)
+        listener = Listener(rooms, settings.listen, shared_port=settings.shared_port)
+        for room in rooms:
+            registry.add(room)
+        await listener.start()
+        stack.push_async_callback(listener.drain, settings.drain_s)
+        edge = None
+        if "gateway" in meshes and settings.edge_listen:
+            edge = Edge(meshes["gateway"][0], settings)
+            await edge.start()
+            stack.push_async_callback(edge.drain, settings.drain_s)
+        await listener.serving()
+        edge_address = _at(settings.edge_listen, edge.port) if edge else ""
+        host = Host(_at(settings.listen, listener.port), edge_address, registry)
+        log.info("serving %s at %s %s", ", ".join(meshes), host.mesh, host.edge)
+        yield host
+
+
+async def _mesh(
+    stack: AsyncExitStack, name: str, settings: MeshSettings, registry: Registry, clock: Clock
+) -> tuple[Mesh, TokenFile]:
+    token = TokenFile(settings.tokens / f"{name}.token", clock)
+    mesh = Mesh(name, settings, registry, token.current, clock)
+    stack.push_async_callback(mesh.close)
+    return mesh, token
+
+
+def _record(stack: AsyncExitStack, settings: MeshSettings, mesh: Mesh, more: Sequence[SpanExporter]) -> None:
+    loop = asyncio.get_running_loop()
+    exporters: list[SpanExporter] = [telemetry.MeshExporter(TraceServiceStub(mesh.channel("insight")), loop), *more]
+    if settings.otlp_endpoint:
+        exporters.append(OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True))
+    telemetry.start(settings.trace_ratio, exporters)
+
+
+async def _build(
+    stack: AsyncExitStack,
+    hosted: Sequence[Hosted],
+    meshes: Mapping[str, tuple[Mesh, TokenFile]],
+    settings: MeshSettings,
+    clock: Clock,
+    signing_keys: LoadKeys | None,
+) -> list[OpenRoom]:
+    built = [await stack.enter_async_context(one.build(one.settings, meshes[one.name][0])) for one in hosted]
+    # Spans are sent while insight, perhaps hosted here, is still open: this runs before the rooms close.
+    stack.push_async_callback(asyncio.to_thread, telemetry.stop)
+    local = signing_keys or next((room.signing_keys for room in built if room.signing_keys is not None), None)
+    keyring = Keyring(local or _fetch_keys(meshes[hosted[0].name][0]), clock)
+    authenticator = TokenAuthenticator(keyring, clock)
+    limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
+    rooms = [open_room(room, authenticator, limits) for room in built]
+    work = [(room.name, task) for room in built for task in room.background]
+    work += [(name, _renewing(mesh, token)) for name, (mesh, token) in meshes.items()]
+    tasks = [asyncio.create_task(_supervised(name, task, clock)) for name, task in work]
+    stack.push_async_callback(_end, tasks)
+    return rooms
+
+
+def _fetch_keys(mesh: Mesh) -> LoadKeys:
+    stub = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
+
+    async def fetch() -> Mapping[str, bytes]:
+        answer = await stub.ListSigningKeys(identity_pb.ListSigningKeysRequest())
+        return {key.key_id: key.public_key for key in answer.keys}
+
+    return fetch
+
+
+def _renewing(mesh: Mesh, token: TokenFile) -> Callable[[], Awaitable[None]]:
+    stub = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
+
+    async def renew() -> str:
+        return (await stub.RenewServiceToken(identity_pb.RenewServiceTokenRequest())).token
+
+    return lambda: token.keep_fresh(renew)
+
+
+async def _supervised(room: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Runs background work for ever: what fails is logged and begun again."""
+    with call.entered(call.Call(service=room)):
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                log.exception("background work failed and begins again", extra={"error_type": type(error).__name__})
+            await clock.sleep(_AGAIN_S)
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _at(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}"

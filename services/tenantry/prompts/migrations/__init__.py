@@ -1,0 +1,1 @@
+"""The tables of prompts, revision by revision."""

@@ -1,0 +1,39 @@
+"""Wires prompts: its database, its memory of compiled prompts, its services."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tenantry.api.prompts.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tenantry.kit import lifecycle
+from tenantry.kit.changes import Poller
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.memory import Memory
+from tenantry.kit.server import Room
+from tenantry.kit.sql import Database, migrate
+from tenantry.prompts.prompts import Compiled, Prompts, compile_production
+from tenantry.prompts.service import PromptService
+from tenantry.prompts.settings import Settings
+from tenantry.prompts.store_sql import KIND, SqlPromptStore
+
+
+@asynccontextmanager
+async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+    """The room, while the block runs."""
+    database = Database(settings.sql_url, "prompts")
+    try:
+        await migrate(database, "tenantry.prompts.migrations")
+        store = SqlPromptStore(database, SystemClock())
+        compiled: Memory[Compiled] = Memory(KIND, lambda key: compile_production(store, key), settings.remembered)
+        poller = Poller(database, [compiled])
+        prompts = Prompts(store, compiled)
+        yield Room(
+            "prompts",
+            [
+                (add_PromptServiceServicer_to_server, PromptService(prompts, store)),
+                (lifecycle.add_to_server, lifecycle.LifecycleService(prompts.provision, prompts.deprovision)),
+            ],
+            [poller.run],
+        )
+    finally:
+        await database.close()
