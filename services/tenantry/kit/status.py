@@ -28,6 +28,7 @@ DETAILS = "grpc-status-details-bin"
 INTERNAL_MESSAGE = "an internal error"
 # A status travels in HTTP/2 trailers, which both sides bound; what does not fit is cut here, not by the transport.
 MAX_MESSAGE_CHARS = 500
+MAX_FIGURE_CHARS = 200
 MAX_STATUS_BYTES = 6 * 1024
 
 _PLAIN: dict[str, tuple[type[TenantryError], Reason]] = {
@@ -45,8 +46,9 @@ def to_status(error: TenantryError, error_id: str = "") -> status_pb2.Status:
     internal = isinstance(error, Internal)
     message = INTERNAL_MESSAGE if internal else error.message[:MAX_MESSAGE_CHARS]
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=error.metadata)
-    status.details.add().Pack(info)
+    figures = {name: value[:MAX_FIGURE_CHARS] for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=figures)
+    status.details.add().Pack(info, deterministic=True)
     if internal and (error.error_id or error_id):
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=error.error_id or error_id))
     if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:

@@ -1,4 +1,4 @@
-"""W3C `traceparent`, read and written by hand: the general propagators also take baggage and cost several times more."""
+"""W3C `traceparent`, by hand: the general propagators also take baggage and cost several times more."""
 
 import re
 
