@@ -1,31 +1,30 @@
-"""The one way to Redis or Valkey: a bounded pool whose calls survive their caller's cancellation, and scripts by their hash.
+"""The one way to Redis or Valkey: a few shared connections whose calls survive their caller's cancellation, and scripts by hash.
 
-A call that is cancelled between its command and the reply would leave the reply in the connection for whoever borrows it next.
-So a task of its own owns the connection until the reply is read, and the caller only waits for that task. Replies are bytes:
-what is stored is mostly protobuf, and a decoder would guess. Nothing is repeated behind the caller's back, because a script
-that was sent may have run. Commands that block on the server have no place here: they would hold a connection of the pool.
+Replies are as the server gives them in RESP3, text as bytes: what is stored is mostly protobuf, and a decoder would guess.
+Nothing is repeated behind the caller's back, because a script that was sent may have run. Commands that block on the server
+(BLPOP, WAIT) have no place here: calls share a connection, and those behind would wait too.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
-import redis.asyncio as client
 import redis.exceptions as driver
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
+from tenantry.kit.redis_link import Link, open_link
 
+T = TypeVar("T")
 Arg = str | bytes | int | float
 
-# How long a call may wait for a free connection, and for the server's answer.
+# How long a call may wait for a connection and for room to send, and how long for the server's answer.
 WAIT_S = 1.0
 ANSWER_S = 5.0
+# How many calls may be under way on one connection; more are refused at once.
+MOST_DUE = 4096
 
 # Every exception of redis-py, and whether the same call may succeed later. A test fails on one that is missing here.
 TRANSIENT: dict[type[BaseException], bool] = {
@@ -89,36 +88,42 @@ class Script:
 
 
 class Redis:
-    """A store's connection to one Redis. `store` is our name for it in errors: `books` or `cache`."""
+    """A store's way to one Redis. `store` is our name for it in errors: `books` or `cache`."""
 
-    def __init__(self, driver_client: client.Redis, store: str, max_connections: int) -> None:
-        self._client: Any = driver_client  # its commands are untyped
+    def __init__(self, url: str, store: str, connections: int) -> None:
+        self._url = url
         self._store = store
-        # One permit a connection: a call takes its permit while it may still be cancelled for free, and its task, which
-        # can't be, gives it back. So there are never more tasks than connections, and the pool never has to wait.
-        self._permits = asyncio.Semaphore(max_connections)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._links: list[Link | None] = [None] * connections
+        self._opening: dict[int, asyncio.Task[Link]] = {}
+        self._next = 0
 
     async def execute(self, *command: Arg) -> Any:
-        """One command. The reply is as redis-py gives it: bytes, int, float, None, or a list, set or dict of these."""
-        return await self._shielded(self._client.execute_command(*command))
+        """One command, each word an argument: ("CONFIG", "GET", "maxmemory")."""
+        link = await self._link()
+        return self._checked(await link.send(*command))
 
     async def pipeline(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-        """Several commands in one trip, not atomic. The first reply that is an error is raised once all were read."""
-        return await self._shielded(self._in_one_trip(commands))
+        """Several commands in one trip, not atomic. The first reply that is an error is raised once all have come."""
+        link = await self._link()
+        replies = await asyncio.gather(*(link.send(*command) for command in commands))
+        return [self._checked(reply) for reply in replies]
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Any:
+    async def run(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Arg] = ()) -> Any:
         """The script's reply. All keys must share one slot."""
-        return await self._shielded(self._by_hash(script, keys, args))
+        link = await self._link()
+        reply = await link.send("EVALSHA", script.sha, len(keys), *keys, *args)
+        if isinstance(reply, driver.NoScriptError):  # it did not run, so sending it in full is no repetition
+            reply = await link.send("EVAL", script.text, len(keys), *keys, *args)
+        return self._checked(reply)
 
-    async def scan(self, pattern: str, count: int = 500) -> AsyncIterator[bytes]:
+    async def scan(self, pattern: str, count: int = 500) -> AsyncGenerator[bytes]:
         """Every key that matches, maybe twice if it moved meanwhile. For clearing up and for tests, not for requests."""
-        cursor = 0
+        cursor = b"0"
         while True:
             cursor, found = await self.execute("SCAN", cursor, "MATCH", pattern, "COUNT", count)
             for key in found:
                 yield key
-            if int(cursor) == 0:
+            if cursor == b"0":
                 return
 
     async def ping(self) -> None:
@@ -128,69 +133,58 @@ class Redis:
     @property
     def busy(self) -> int:
         """How many calls are under way, those whose caller has gone included."""
-        return len(self._tasks)
+        return sum(link.due for link in self._links if link is not None)
 
     async def close(self) -> None:
-        """Wait for the replies that are still due, then close the connections."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=ANSWER_S)
-        await self._client.aclose()
+        """Close the connections; whoever still waits gets StoreUnavailable."""
+        for link in self._links:
+            if link is not None:
+                link.lose()
+        for opening in list(self._opening.values()):
+            opening.cancel()
+        await asyncio.sleep(0)  # the event loop tells the links in its next turn
 
-    async def _shielded(self, call: Coroutine[Any, Any, Any]) -> Any:
+    async def _link(self) -> Link:
+        """The next connection in turn, opened if it is not there. A call may still be cancelled for free here."""
+        self._next = (self._next + 1) % len(self._links)
+        link = self._links[self._next]
+        if link is None or not link.is_alive:
+            link = await self._open(self._next)
+        if not link.writable.is_set():
+            await self._in_time(link.writable.wait())
+        if link.due >= MOST_DUE:
+            raise StoreUnavailable(self._store)
+        return link
+
+    async def _open(self, place: int) -> Link:
+        """One attempt at a time for each place, whoever asks and whoever goes."""
+        opening = self._opening.get(place)
+        if opening is None:
+            opening = self._opening[place] = asyncio.create_task(self._in_time(open_link(self._url, ANSWER_S)))
+            opening.add_done_callback(lambda task: self._opened(place, task))
+        return await asyncio.shield(opening)
+
+    def _opened(self, place: int, task: asyncio.Task[Link]) -> None:
+        del self._opening[place]
+        if not task.cancelled() and task.exception() is None:
+            self._links[place] = task.result()
+
+    async def _in_time(self, waiting: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(WAIT_S):
-                await self._permits.acquire()
-        except TimeoutError:
-            call.close()
-            raise StoreUnavailable(self._store) from None
-        except BaseException:
-            call.close()
-            raise
-        task = asyncio.create_task(call)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        try:
-            return await asyncio.shield(task)
+                return await waiting
         except Exception as error:
             raise translate(error, self._store) from None
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        self._permits.release()
-        if not task.cancelled():
-            task.exception()  # a caller that has gone can't fetch it; asyncio would log it as never retrieved
-
-    async def _by_hash(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
-        try:
-            return await self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        except driver.NoScriptError:  # it did not run, so sending it in full is no repetition
-            return await self._client.execute_command("EVAL", script.text, len(keys), *keys, *args)
-
-    async def _in_one_trip(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+    def _checked(self, reply: Any) -> Any:
+        if isinstance(reply, Exception):
+            raise translate(reply, self._store) from None
+        return reply
 
 
-def connect(url: str, *, store: str, max_connections: int = 32) -> Redis:
+def connect(url: str, *, store: str, connections: int = 2) -> Redis:
     """A client of the Redis at `url` (redis://, rediss:// or unix://). No connection is made before the first call."""
-    options: dict[str, Any] = {
-        "protocol": 2,  # the same replies from every server, and no pushed messages between them
-        "decode_responses": False,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": ANSWER_S,
-        "socket_connect_timeout": WAIT_S,
-        "driver_info": None,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-    pool: Any = client.BlockingConnectionPool
-    pool = pool.from_url(url, max_connections=max_connections, timeout=WAIT_S, **options)
-    return Redis(client.Redis.from_pool(pool), store, max_connections)
+    return Redis(url, store, connections)
 
 
 def translate(error: Exception, store: str) -> TenantryError:
@@ -217,7 +211,7 @@ async def config_of(redis: Redis, *names: str) -> dict[str, str]:
     """The server's settings of these names, as it spells them."""
     settings: dict[str, str] = {}
     for name in names:
-        reply = await redis.execute("CONFIG GET", name)
+        reply = await redis.execute("CONFIG", "GET", name)
         settings.update({_text(key): _text(value) for key, value in reply.items()})
     return settings
 

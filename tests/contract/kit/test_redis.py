@@ -38,7 +38,7 @@ def server(binary: Path) -> Iterator[stores.RedisServer]:
 @pytest.fixture
 async def books(server: stores.RedisServer) -> AsyncIterator[Redis]:
     server.start()
-    books = kit_redis.connect(server.url, store="books", max_connections=8)
+    books = kit_redis.connect(server.url, store="books")
     await books.execute("FLUSHALL")
     yield books
     await books.close()
@@ -54,7 +54,7 @@ async def test_replies_are_bytes_and_numbers(books: Redis) -> None:
 
 
 async def test_a_pipeline_answers_in_order(books: Redis) -> None:
-    assert await books.pipeline([("SET", "a", 1), ("INCR", "a"), ("GET", "a")]) == [True, 2, b"2"]
+    assert await books.pipeline([("SET", "a", 1), ("INCR", "a"), ("GET", "a")]) == [b"OK", 2, b"2"]
 
 
 async def test_an_error_in_a_pipeline_is_raised_and_the_rest_is_done(books: Redis) -> None:
@@ -64,9 +64,9 @@ async def test_an_error_in_a_pipeline_is_raised_and_the_rest_is_done(books: Redi
 
 
 async def test_a_script_the_server_does_not_know_is_sent_once_and_then_called_by_its_hash(books: Redis) -> None:
-    await books.execute("SCRIPT FLUSH")
+    await books.execute("SCRIPT", "FLUSH")
     assert await books.run(COUNT, ["n"], [2]) == 2
-    assert await books.execute("SCRIPT EXISTS", COUNT.sha) == [True]
+    assert await books.execute("SCRIPT", "EXISTS", COUNT.sha) == [1]
     assert await books.run(COUNT, ["n"], [3]) == 5
     assert await books.run(ECHO, ["k"], [b"\xff"]) == [b"k", b"\xff"]
 
@@ -111,12 +111,11 @@ async def test_calls_cancelled_half_way_leave_no_reply_for_others_and_no_connect
         await asyncio.gather(*(call(start + number, limit) for number, limit in enumerate(limits)))
     assert answered > 600 + 300 and cancelled > 300, "the time limits no longer cut calls half-way"
     await until(lambda: books.busy == 0)
-    for _ in range(3):  # every connection of the pool, thrice
-        marks = [str(number).encode() for number in range(8)]
-        replies = await asyncio.gather(*(books.run(ECHO, ["k"], [mark]) for mark in marks))
-        assert [reply[1] for reply in replies] == marks
-    clients = await books.execute("INFO", "clients")
-    assert int(clients["connected_clients"]) <= 8
+    marks = [str(number).encode() for number in range(8)]
+    replies = await asyncio.gather(*(books.run(ECHO, ["k"], [mark]) for mark in marks))
+    assert [reply[1] for reply in replies] == marks
+    clients = (await books.execute("INFO", "clients")).decode()
+    assert "connected_clients:2\r\n" in clients
 
 
 async def test_a_cancelled_command_is_still_carried_out(books: Redis) -> None:
@@ -129,18 +128,74 @@ async def test_a_cancelled_command_is_still_carried_out(books: Redis) -> None:
     assert await books.execute("GET", "n") == b"1"
 
 
-async def test_more_calls_than_connections_wait_for_a_limited_time(
+async def test_more_calls_than_a_connection_may_have_under_way_are_refused_at_once(
     server: stores.RedisServer, books: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kit_redis, "WAIT_S", 0.05)
-    narrow = kit_redis.connect(server.url, store="books", max_connections=1)
-    slow = asyncio.create_task(narrow.execute("BLPOP", "nothing", 0.4))
-    await until(lambda: narrow.busy == 1)
+    monkeypatch.setattr(kit_redis, "MOST_DUE", 3)
+    narrow = kit_redis.connect(server.url, store="books", connections=1)
+    await narrow.ping()
+    slow = [asyncio.create_task(narrow.execute("BLPOP", "nothing", 0.3)) for _ in range(3)]
+    await until(lambda: narrow.busy == 3, every_s=0)
     with pytest.raises(StoreUnavailable):
         await narrow.execute("PING")
-    assert await slow is None
+    assert await asyncio.gather(*slow) == [None] * 3
     await narrow.ping()
     await narrow.close()
+
+
+async def test_a_server_that_does_not_answer_is_unavailable_after_a_limited_time(
+    server: stores.RedisServer, books: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kit_redis, "ANSWER_S", 0.2)
+    waiting = kit_redis.connect(server.url, store="books", connections=1)
+    answers = await asyncio.gather(
+        waiting.execute("BLPOP", "nothing", 0.8), waiting.execute("GET", "a"), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
+    await waiting.ping()
+    await waiting.close()
+
+
+async def test_large_values_go_both_ways_while_others_are_served(books: Redis) -> None:
+    large = random.Random(4).randbytes(4_000_000)
+    marks = [str(number).encode() for number in range(200)]
+    _, *replies = await asyncio.gather(
+        books.execute("SET", "large", large), *(books.run(ECHO, ["k"], [mark]) for mark in marks)
+    )
+    assert [reply[1] for reply in replies] == marks
+    assert await books.execute("GET", "large") == large
+
+
+async def test_a_password_and_a_database_of_the_url_are_used(server: stores.RedisServer, books: Redis) -> None:
+    await books.execute("CONFIG", "SET", "requirepass", "opensesame")
+    address = server.url.removeprefix("redis://").removesuffix("/0")
+    try:
+        known = kit_redis.connect(f"redis://:opensesame@{address}/3", store="books")
+        await known.execute("SET", "where", "three")
+        assert (await known.execute("CLIENT", "INFO")).count(b" db=3 ") == 1
+        await known.close()
+        wrong = kit_redis.connect(f"redis://:guess@{address}/0", store="books")
+        with pytest.raises(StoreFailed) as refused:
+            await wrong.ping()
+        assert "guess" not in str(refused.value)
+        await wrong.close()
+    finally:
+        await books.execute("CONFIG", "SET", "requirepass", "")
+
+
+async def test_a_reply_that_is_no_reply_breaks_the_connection_off() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as babbler:
+        port = babbler.sockets[0].getsockname()[1]
+        puzzled = kit_redis.connect(f"redis://127.0.0.1:{port}/0", store="books")
+        with pytest.raises(StoreUnavailable):
+            await puzzled.ping()
+        await puzzled.close()
 
 
 async def test_a_server_that_stops_and_starts_is_unavailable_only_meanwhile(
@@ -193,12 +248,12 @@ async def test_a_refused_command_names_its_code_and_never_what_was_sent(books: R
 
 
 async def test_full_books_are_unavailable_not_a_fault_of_ours(books: Redis) -> None:
-    await books.execute("CONFIG SET", "maxmemory", "1")
+    await books.execute("CONFIG", "SET", "maxmemory", "1")
     try:
         with pytest.raises(StoreUnavailable):
             await books.execute("SET", "a", "1")
     finally:
-        await books.execute("CONFIG SET", "maxmemory", "256mb")
+        await books.execute("CONFIG", "SET", "maxmemory", "256mb")
 
 
 async def test_books_that_keep_everything_are_accepted(books: Redis) -> None:
@@ -212,12 +267,12 @@ async def test_books_that_keep_everything_are_accepted(books: Redis) -> None:
 async def test_books_that_may_forget_are_refused_in_one_sentence(
     books: Redis, setting: str, value: str, right: str
 ) -> None:
-    await books.execute("CONFIG SET", setting, value)
+    await books.execute("CONFIG", "SET", setting, value)
     try:
         with pytest.raises(FailedPrecondition) as refused:
             await kit_redis.require_books(books)
     finally:
-        await books.execute("CONFIG SET", setting, right)
+        await books.execute("CONFIG", "SET", setting, right)
     assert refused.value.reason == Reason.STORE_UNFIT
     assert refused.value.message.endswith(f"this server has {setting} {value}")
 
