@@ -1,0 +1,170 @@
+"""Storing, deleting and listing a tenant's documents: checks what came, cuts and embeds it, and saves it as one thing."""
+
+import asyncio
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tenantry.kit.clock import Clock
+from tenantry.kit.errors import InvalidArgument
+from tenantry.kit.ids import check_name
+from tenantry.kit.owner import Tenant
+from tenantry.retrieval import chunking, markdown
+from tenantry.retrieval.chunking import Passage
+from tenantry.retrieval.allowed import Allowed
+from tenantry.retrieval.embedder import Embedder
+from tenantry.retrieval.limits import Limits
+from tenantry.retrieval.store import Document, DocumentStore, Key
+
+MAX_TEXT_BYTES = 3 * 1024 * 1024
+MAX_LINES = 100_000
+MAX_ID_BYTES = 200
+MAX_TITLE_CHARS = 300
+MAX_PASSAGES = 1 << 14
+
+
+class Format(StrEnum):
+    """How a text is written."""
+
+    MARKDOWN = "markdown"
+    TEXT = "text"
+
+
+class Outcome(StrEnum):
+    """What was done with a document that was sent."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A document as it came."""
+
+    collection: str
+    document: str
+    title: str
+    format: Format
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What was done, and how many passages are stored."""
+
+    outcome: Outcome
+    passages: int
+
+
+class Documents:
+    """The documents of all tenants, one tenant at a time."""
+
+    def __init__(self, store: DocumentStore, embedder: Embedder, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._clock = clock
+        self._limits = limits
+        self._cutting = ThreadPoolExecutor(1, "cut")
+
+    async def upsert(self, tenant: Tenant, allowed: Allowed, sent: Sent) -> Upserted:
+        """Store a document unless it is stored already. InvalidArgument says what is wrong with it."""
+        key = check_key(sent.collection, sent.document)
+        allowed.check(key.collection)
+        title = check_title(sent.title)
+        text = decode(sent.text)
+        fingerprint = self._fingerprint(key, title, sent.format, sent.text)
+        stored = await self._store.find(tenant, key)
+        if stored is not None and stored.fingerprint == fingerprint:
+            return Upserted(Outcome.UNCHANGED, stored.passages)
+        loop = asyncio.get_running_loop()
+        heading, passages = await loop.run_in_executor(self._cutting, _cut, text, sent.format)
+        if not passages:
+            raise InvalidArgument("text", "holds no text")
+        if len(passages) > MAX_PASSAGES:
+            raise InvalidArgument("text", f"makes more than {MAX_PASSAGES} passages; send it in parts")
+        title = title or heading or key.document
+        vectors = await self._embedder.embed([embedded_text(title, passage) for passage in passages])
+        document = Document(key, title, len(sent.text), len(passages), fingerprint, self._clock.now_ns())
+        new = await self._store.put(tenant, document, passages, vectors, self._limits)
+        return Upserted(Outcome.CREATED if new else Outcome.UPDATED, len(passages))
+
+    async def delete(self, tenant: Tenant, allowed: Allowed, collection: str, document: str) -> bool:
+        """Delete a document; False if there was none."""
+        key = check_key(collection, document)
+        allowed.check(key.collection)
+        return await self._store.delete(tenant, key)
+
+    async def list(
+        self, tenant: Tenant, allowed: Allowed, collection: str, after: Key | None, size: int
+    ) -> tuple[list[Document], bool]:
+        """A page of documents, and whether there are more."""
+        named = (check_name(collection, "collection"),) if collection else ()
+        found = await self._store.list(tenant, allowed.choose(named), after, size + 1)
+        return found[:size], len(found) > size
+
+    def close(self) -> None:
+        """End the thread that cuts."""
+        self._cutting.shutdown()
+
+    def _fingerprint(self, key: Key, title: str, format: Format, text: bytes) -> bytes:
+        """Of all that decides what is stored, each part counted, so that no two lists of parts are alike."""
+        digest = hashlib.sha256()
+        how = f"{chunking.VERSION} {self._embedder.name} {format}"
+        for part in (how.encode(), key.collection.encode(), key.document.encode(), title.encode(), text):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return digest.digest()
+
+
+def check_key(collection: str, document: str) -> Key:
+    """The key of a document, if collection and id have the right form."""
+    collection = check_name(collection or "default", "collection")
+    if not document:
+        raise InvalidArgument("document", "is missing")
+    if len(document.encode()) > MAX_ID_BYTES:
+        raise InvalidArgument("document", f"is longer than {MAX_ID_BYTES} bytes")
+    if not document.isprintable() or document != document.strip():
+        raise InvalidArgument("document", "may hold printable characters only, and no white space at its ends")
+    return Key(collection, document)
+
+
+def check_title(title: str) -> str:
+    """The title itself, if it may be one."""
+    if len(title) > MAX_TITLE_CHARS:
+        raise InvalidArgument("title", f"is longer than {MAX_TITLE_CHARS} characters")
+    if not title.isprintable():
+        raise InvalidArgument("title", "may hold printable characters only")
+    return title.strip()
+
+
+def decode(text: bytes) -> str:
+    """The text, if it is one."""
+    if not text:
+        raise InvalidArgument("text", "is empty")
+    if len(text) > MAX_TEXT_BYTES:
+        raise InvalidArgument("text", f"is {len(text)} bytes, more than {MAX_TEXT_BYTES}")
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument("text", f"is not UTF-8 at byte {error.start}") from None
+    if "\0" in decoded:
+        raise InvalidArgument("text", "holds a NUL character, so it is not a text")
+    if not decoded.strip():
+        raise InvalidArgument("text", "holds no text")
+    decoded = decoded.replace("\r\n", "\n").replace("\r", "\n")
+    if decoded.count("\n") > MAX_LINES:
+        raise InvalidArgument("text", f"has more than {MAX_LINES} lines; send it in parts")
+    return decoded
+
+
+def embedded_text(title: str, passage: Passage) -> str:
+    """What the vector of a passage is made from: its words and where they stand."""
+    heading = passage.heading if passage.heading.startswith(title) else f"{title} {passage.heading}"
+    return f"{heading.strip()}\n{passage.text}"
+
+
+def _cut(text: str, format: Format) -> tuple[str, list[Passage]]:
+    blocks = markdown.markdown_blocks(text) if format is Format.MARKDOWN else markdown.text_blocks(text)
+    return markdown.first_heading(blocks)[:MAX_TITLE_CHARS], chunking.cut(blocks)

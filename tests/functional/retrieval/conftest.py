@@ -1,0 +1,25 @@
+"""A retrieval service for each kind of channel, with two tenants, and what a client of it does."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantRequest
+from tenantry.api.lifecycle.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
+from tenantry.kit.host import Hosted
+from tenantry.retrieval import server
+from tenantry.retrieval.settings import Settings
+from tests.harness.room import Served, served
+
+
+@pytest.fixture(params=["inprocess", "network"])
+async def retrieval(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    settings = Settings(directory=tmp_path / "documents", sql_url=f"sqlite:///{tmp_path}/retrieval.db")
+    async with served(Hosted("retrieval", server.build, settings), state=tmp_path, kind=request.param) as room:
+        lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
+        for tenant in ("acme", "globex"):
+            await lifecycle.ProvisionTenant(
+                ProvisionTenantRequest(tenant=tenant, organisation=f"{tenant}-org", tier="pro")
+            )
+        yield room
