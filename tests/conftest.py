@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares: stores that are started when a test first asks for them."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def postgres_server() -> Iterator[stores.PostgresServer]:
     try:
         try:
             server.start()
-        except Exception as error:
-            left_out.leave_out(f"PostgreSQL does not start here ({type(error).__name__})")
+        except (RuntimeError, OSError, LookupError, subprocess.SubprocessError) as error:
+            left_out.leave_out(f"PostgreSQL does not start here: {str(error).partition(chr(10))[0]}")
         yield server
     finally:
         server.remove()

@@ -40,7 +40,9 @@ class FrozenClock:
     def advance(self, seconds: float) -> None:
         """Move time on and wake whoever has slept long enough."""
         self._now_ns += round(seconds * 1e9)
-        due = sorted((sleeper for sleeper in self._sleepers if sleeper[0] <= self._now_ns), key=lambda sleeper: sleeper[0])
+        due = sorted(
+            (sleeper for sleeper in self._sleepers if sleeper[0] <= self._now_ns), key=lambda sleeper: sleeper[0]
+        )
         for sleeper in due:
             # At once, so that a test can wait for `sleepers` to tell that the woken one sleeps again.
             self._sleepers.remove(sleeper)

@@ -67,7 +67,9 @@ _TOOLS: dict[str, Callable[[], tuple[str | None, str]]] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*tools): left out on a machine without these tools (tests/harness/left_out.py)")
+    config.addinivalue_line(
+        "markers", "needs(*tools): left out on a machine without these tools (tests/harness/left_out.py)"
+    )
     _left_out.clear()
 
 

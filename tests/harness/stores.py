@@ -95,7 +95,13 @@ class PostgresServer:
         with log.open("ab") as out:
             initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "tenantry", "-A", "trust", "-E", "UTF8", "-N"]
             subprocess.run(
-                [*initdb, "--locale=C"], check=True, stdout=out, stderr=out, user=self._user, cwd=self.directory, timeout=60
+                [*initdb, "--locale=C"],
+                check=True,
+                stdout=out,
+                stderr=out,
+                user=self._user,
+                cwd=self.directory,
+                timeout=60,
             )
             command = [str(binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
             for setting in ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB"):

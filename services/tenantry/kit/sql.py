@@ -29,7 +29,7 @@ STATEMENT_S = 30.0
 class Database:
     """A service's tables. Each transaction has a connection of the pool until it ends; nothing is committed on an error."""
 
-    def __init__(self, url: str, service: str, *, connections: int = 8) -> None:
+    def __init__(self, url: str, service: str, *, connections: int = 4) -> None:
         self._url = make_url(url)
         self.service = service
         self.is_sqlite = self._url.get_backend_name() == "sqlite"

@@ -101,7 +101,9 @@ async def test_a_log_that_no_longer_tells_all_says_so(database: Database) -> Non
     async with database.read() as connection:
         assert await changes.read(connection, 0) == (3, None)
         assert await changes.read(connection, 2) == (3, [Change(3, "tenant", "c")])
-        assert await changes.read(connection, 7) == (3, None), "a backup came back: numbers are older than what was seen"
+        assert await changes.read(connection, 7) == (3, None), (
+            "a backup came back: numbers are older than what was seen"
+        )
         assert await changes.read(connection, 0, most=1) == (3, None)
 
 

@@ -262,7 +262,11 @@ async def test_books_that_keep_everything_are_accepted(books: Redis) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value", "right"),
-    [("appendonly", "no", "yes"), ("appendfsync", "everysec", "always"), ("maxmemory-policy", "allkeys-lru", "noeviction")],
+    [
+        ("appendonly", "no", "yes"),
+        ("appendfsync", "everysec", "always"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ],
 )
 async def test_books_that_may_forget_are_refused_in_one_sentence(
     books: Redis, setting: str, value: str, right: str

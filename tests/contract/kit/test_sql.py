@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import Column, Integer, MetaData, Table, Text, func, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import sql
 from tenantry.kit.errors import Conflict, FailedPrecondition, StoreFailed, StoreUnavailable
 from tenantry.kit.sql import Database, migrate
-from tests.harness import stores
-from tests.harness.poll import until
 from tests.harness.schema import write_package
 
 METADATA = MetaData()
 NOTES = Table("notes", METADATA, Column("id", Integer, primary_key=True), Column("note", Text, nullable=False))
-CREATE_NOTES = (
-    'op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True), sa.Column("note", sa.Text, nullable=False))'
-)
+CREATE_NOTES = 'op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True), sa.Column("note", sa.Text, nullable=False))'
 ADD_COLUMN = 'op.add_column("notes", sa.Column("colour", sa.Text))'
 
 
@@ -243,15 +239,11 @@ async def test_sqlite_migrations_are_run_once_by_many_processes(tmp_path: Path, 
         "import asyncio, sys; from tenantry.kit.sql import Database, migrate\n"
         "asyncio.run(migrate(Database(sys.argv[1], 'probe'), sys.argv[2]))"
     )
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
     environment = {"PYTHONPATH": ":".join(sys.path)}
-    started = [
-        subprocess.Popen([sys.executable, "-c", program, url, package], env=environment, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    for process in started:
-        _, problems = await asyncio.to_thread(process.communicate)
-        assert process.returncode == 0, problems.decode()[-2000:]
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path / 'shared.db'}", package]
+    runs = [asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True) for _ in range(3)]
+    for done in await asyncio.gather(*runs):
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
 async def test_later_migrations_keep_what_is_there(
@@ -295,7 +287,9 @@ async def test_tables_newer_than_the_program_are_refused_in_one_sentence(
     await database.close()
 
 
-async def test_a_package_without_revisions_is_a_fault(sql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_package_without_revisions_is_a_fault(
+    sql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(sql_url, "probe")
     with pytest.raises(StoreFailed):
         await migrate(database, write_package(tmp_path / "empty", monkeypatch, []))
@@ -317,5 +311,7 @@ def test_every_exception_of_sqlalchemy_is_mapped() -> None:
     assert len(by_code) == 9, "a new class of database errors: does its code tell what it means?"
     # Each other class, or the nearest of its ancestors below SQLAlchemyError, has an entry.
     roots = set(sql.TRANSIENT) - {sqlalchemy.exc.SQLAlchemyError}
-    unmapped = [cls for cls in classes if cls not in by_code and cls not in sql.TRANSIENT and not roots & set(cls.__mro__)]
+    unmapped = [
+        cls for cls in classes if cls not in by_code and cls not in sql.TRANSIENT and not roots & set(cls.__mro__)
+    ]
     assert unmapped == []
