@@ -151,9 +151,16 @@ class OutgoingStream:
             raise self._ended_by(failure)
 
     def _ended_by(self, failure: BaseException) -> BaseException:
-        if isinstance(failure, asyncio.CancelledError) and self._request_error is not None:
+        if self._request_error is not None and _is_cancellation(failure):
             failure = self._request_error
         elif isinstance(failure, aio.AioRpcError):
             failure = from_rpc_error(failure, self._room)
         self._trip.end(failure.code if isinstance(failure, TenantryError) else "CANCELLED")
         return failure
+
+
+def _is_cancellation(failure: BaseException) -> bool:
+    """What a request iterator's own error comes back as: a network call raises the one, an in-process call the other."""
+    if isinstance(failure, aio.AioRpcError):
+        return failure.code() is grpc.StatusCode.CANCELLED
+    return isinstance(failure, asyncio.CancelledError)
