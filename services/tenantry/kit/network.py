@@ -1,6 +1,8 @@
 """Channels and listeners between processes: their options, and several connections to one address."""
 
+import asyncio
 import itertools
+from collections.abc import Coroutine
 from typing import Any
 
 import grpc
@@ -94,3 +96,48 @@ class FanChannel(aio.Channel):
     async def channel_ready(self) -> None:
         for channel in self._channels:
             await channel.channel_ready()
+
+
+class PeerStatus:
+    """The status that the peer sent, for a call that streams requests.
+
+    When a status arrives while a request is being written, grpc.aio reports INTERNAL "Internal error from Core", and in
+    one order of events it keeps that for good. This notes the peer's status when it comes.
+    """
+
+    CORE_DETAILS = "Internal error from Core"
+    WAIT_S = 1.0
+
+    def __init__(self, call: Any) -> None:
+        self._noted: aio.AioRpcError | None = None
+        self._arrived = asyncio.Event()
+        call.add_done_callback(self._note)
+
+    async def behind(self, failure: aio.AioRpcError) -> aio.AioRpcError:
+        """The failure itself, or the one that it hides."""
+        if failure.code() is not grpc.StatusCode.INTERNAL or failure.details() != self.CORE_DETAILS:
+            return failure
+        try:
+            async with asyncio.timeout(self.WAIT_S):
+                await self._arrived.wait()
+        except TimeoutError:
+            return failure
+        return self._noted or failure
+
+    def _note(self, call: Any) -> None:
+        details = _now(call.details())
+        if self._noted is None and details != self.CORE_DETAILS:
+            self._noted = aio.AioRpcError(
+                _now(call.code()), aio.Metadata(), _now(call.trailing_metadata()), details=details
+            )
+            self._arrived.set()
+
+
+def _now(answer: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine that need not wait returns."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return done.value
+    answer.close()
+    return None

@@ -300,7 +300,8 @@ class StreamingRpc:
         stream = OutgoingStream(self._room, trip, self._encode, self._decode)
         try:
             given = first if not self._streams_in else stream.requests(request)
-            stream.inner = self._bound(given, timeout=trip.remaining(), metadata=trip.metadata)
+            sent = self._bound(given, timeout=trip.remaining(), metadata=trip.metadata)
+            stream.start(sent, self._streams_in)
         except TenantryError as error:
             trip.end(error.code)
             raise

@@ -8,6 +8,7 @@ import grpc
 from grpc import aio
 
 from tenantry.kit.errors import TenantryError
+from tenantry.kit.network import PeerStatus
 from tenantry.kit.status import from_rpc_error
 
 
@@ -31,7 +32,14 @@ class OutgoingStream:
         self._decode = decode
         self._iterator: AsyncIterator[Any] | None = None
         self._request_error: TenantryError | None = None
+        self._peer: PeerStatus | None = None
         self.inner: Any = None
+
+    def start(self, inner: Any, streams_in: bool) -> None:
+        """Takes the transport's call."""
+        self.inner = inner
+        if streams_in:
+            self._peer = PeerStatus(inner)
 
     def __del__(self) -> None:
         # Nobody can read it any more: the transport cancels a call that is dropped, and the span ends with it.
@@ -60,7 +68,7 @@ class OutgoingStream:
         try:
             data = await self.inner
         except BaseException as failure:
-            raise self._ended_by(failure) from None
+            raise await self._ended_by(failure) from None
         self._trip.end("OK")
         return self._decode(data)
 
@@ -81,7 +89,7 @@ class OutgoingStream:
         try:
             data = await self.inner.read()
         except BaseException as failure:
-            raise self._ended_by(failure) from None
+            raise await self._ended_by(failure) from None
         if data is aio.EOF:
             self._trip.end("OK")
             return data
@@ -96,7 +104,7 @@ class OutgoingStream:
             await self._raise_status()
             raise
         except BaseException as failure:
-            raise self._ended_by(failure) from None
+            raise await self._ended_by(failure) from None
 
     async def done_writing(self) -> None:
         """Says that no request follows."""
@@ -138,7 +146,7 @@ class OutgoingStream:
         try:
             await self.inner.wait_for_connection()
         except BaseException as failure:
-            raise self._ended_by(failure) from None
+            raise await self._ended_by(failure) from None
 
     async def _raise_status(self) -> None:
         if self.inner.done() and await self.inner.code() is not grpc.StatusCode.OK:
@@ -148,12 +156,14 @@ class OutgoingStream:
                 await self.inner.trailing_metadata(),
                 await self.inner.details(),
             )
-            raise self._ended_by(failure)
+            raise await self._ended_by(failure) from None
 
-    def _ended_by(self, failure: BaseException) -> BaseException:
+    async def _ended_by(self, failure: BaseException) -> BaseException:
         if self._request_error is not None and _is_cancellation(failure):
             failure = self._request_error
         elif isinstance(failure, aio.AioRpcError):
+            if self._peer is not None:
+                failure = await self._peer.behind(failure)
             failure = from_rpc_error(failure, self._room)
         self._trip.end(failure.code if isinstance(failure, TenantryError) else "CANCELLED")
         return failure

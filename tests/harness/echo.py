@@ -1,0 +1,153 @@
+"""The echo service behind either kind of channel, with proofs that a test can write by hand."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from tenantry.kit import call
+from tenantry.kit.access import Access, Verified
+from tenantry.kit.caller import Caller
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import Clock, SystemClock
+from tenantry.kit.errors import Reason, Unauthenticated
+from tenantry.kit.guard import Limits
+from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room
+from tests.harness.protos import echo_pb2 as pb
+from tests.harness.protos import echo_pb2_grpc
+
+KINDS = ("network", "inprocess")
+Act = Callable[[Any, Any], Any]
+
+
+async def _once(request: Any, context: Any) -> Any:
+    return pb.EchoResponse(text=request.text)
+
+
+async def _many(request: Any, context: Any) -> AsyncIterator[Any]:
+    for number in range(request.count):
+        yield pb.EchoResponse(text=f"{request.text}{number}")
+
+
+async def _collect(requests: Any, context: Any) -> Any:
+    return pb.EchoResponse(text=",".join([request.text async for request in requests]))
+
+
+async def _chat(requests: Any, context: Any) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield pb.EchoResponse(text=request.text)
+
+
+@dataclass
+class Acts:
+    """What each shape of RPC does; a test replaces what it needs."""
+
+    once: Act = _once
+    many: Act = _many
+    collect: Act = _collect
+    chat: Act = _chat
+
+
+class Echo(echo_pb2_grpc.EchoServiceServicer):
+    """Does what `acts` says at the time of a call."""
+
+    def __init__(self, acts: Acts) -> None:
+        self.acts = acts
+
+    async def Echo(self, request: Any, context: Any) -> Any:
+        return await self.acts.once(request, context)
+
+    EchoOnce = Govern = Settle = Assist = Gossip = Echo
+
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        answer = self.acts.many(request, context)
+        if hasattr(answer, "__aiter__"):
+            try:
+                async for message in answer:
+                    yield message
+            finally:
+                await answer.aclose()
+        else:
+            await answer
+
+    async def Collect(self, requests: Any, context: Any) -> Any:
+        return await self.acts.collect(requests, context)
+
+    async def Chat(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        async for message in self.acts.chat(requests, context):
+            yield message
+
+
+class WrittenProofs:
+    """Believes `tenant` or `tenant scope scope…` as an assertion, and a name as a service token; never `forged`."""
+
+    async def authenticate(self, path: str, access: Access, metadata: Mapping[str, str]) -> Verified:
+        assertion, identity = metadata.get(call.ASSERTION), metadata.get(call.SERVICE)
+        if "forged" in (assertion, identity):
+            raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the proof is forged")
+        return Verified(caller_of(assertion) if assertion else None, identity)
+
+
+def caller_of(assertion: str) -> Caller:
+    """The caller whom a written assertion names."""
+    tenant, *scopes = assertion.split()
+    return Caller(tenant, "north", "pro", "key:1", frozenset(scopes), "1")
+
+
+def acme(**more: Any) -> call.Call:
+    """A call of a caller of `acme` who may generate."""
+    assertion = "acme generate"
+    return call.Call(caller_of(assertion), assertion=assertion, request_id="req_1", service="gateway", **more)
+
+
+@dataclass
+class House:
+    """A running echo service and the gateway's mesh that reaches it."""
+
+    room: OpenRoom
+    listener: Listener
+    registry: Registry
+    mesh: Mesh
+    stub: Any
+    acts: Acts
+
+    def raw(self, shape: str, method: str) -> Any:
+        """The RPC without what a mesh channel adds: messages are bytes, metadata as given."""
+        return getattr(self.mesh.transport("echo"), shape)(f"/tenantry.api.echo.v1.EchoService/{method}")
+
+
+Open = Callable[..., Awaitable[House]]
+
+
+@contextlib.asynccontextmanager
+async def houses(kind: str) -> AsyncIterator[Open]:
+    """Opens echo services that a test reaches by `kind` of channel; drains them at the end."""
+    opened: list[House] = []
+
+    async def open_house(
+        acts: Acts | None = None, *, limits: Limits | None = None, clock: Clock | None = None, service: str = "gateway"
+    ) -> House:
+        acts = acts or Acts()
+        servicers = [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(acts))]
+        room = open_room(Room("echo", servicers), WrittenProofs(), limits or Limits())
+        listener = Listener([room], "127.0.0.1:0")
+        await listener.start()
+        await listener.serving()
+        registry = Registry()
+        if kind == "inprocess":
+            registry.add(room)
+        settings = SimpleNamespace(
+            addresses={"echo": f"127.0.0.1:{listener.port}"}, max_message_bytes=4 * 1024 * 1024
+        )
+        mesh = Mesh(service, settings, registry, lambda: service, clock or SystemClock())
+        stub = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
+        opened.append(House(room, listener, registry, mesh, stub, acts))
+        return opened[-1]
+
+    try:
+        yield open_house
+    finally:
+        for house in opened:
+            await house.mesh.close()
+            await house.listener.drain(0.2)
