@@ -1,0 +1,1 @@
+"""Organisations, tenants and their lifecycle, API keys, who is calling, and the audit log."""

@@ -1,0 +1,165 @@
+"""API keys: make, list and revoke them."""
+
+import logging
+from dataclasses import dataclass
+
+from tenantry.kit import owner
+from tenantry.kit.caller import Caller
+from tenantry.kit.clock import Clock
+from tenantry.kit.errors import InvalidArgument, Reason, ResourceExhausted, TenantryError
+from tenantry.kit.ids import new_id
+from tenantry.tenancy import audit, credentials
+from tenantry.tenancy.paging import Page, cut
+from tenantry.tenancy.reach import may_name_organisation, not_active, not_found, own, owner_of, reached
+from tenantry.tenancy.records import ApiKey, TenantState
+from tenantry.tenancy.rights import Grant, check_grant
+from tenantry.tenancy.store import PLATFORM, Store, Transaction
+from tenantry.tenancy.validity import check_still_valid
+
+log = logging.getLogger(__name__)
+
+MAX_KEYS = 1000
+_SWEEP_EVERY_S = 3600.0
+REVOKED_SHOWN_NS = 90 * 86_400 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What CreateApiKey asks for: a key of the tenant, or of the organisation, or, with neither, of the caller's own."""
+
+    tenant: str
+    organisation: str
+    display_name: str
+    grant: Grant
+
+
+class ApiKeys:
+    """What administrators may do with keys. `pepper` is what their digests are made with."""
+
+    def __init__(self, store: Store, pepper: bytes, clock: Clock) -> None:
+        self._store = store
+        self._pepper = pepper
+        self._clock = clock
+
+    async def create(self, caller: Caller, wanted: NewKey) -> tuple[ApiKey, str]:
+        """The new key and its secret, which is in no store."""
+        now_ns = self._clock.now_ns()
+        if wanted.grant.expires_ns is not None and wanted.grant.expires_ns <= now_ns:
+            raise InvalidArgument("expire_time", "is not in the future")
+        async with self._store.write() as tx:
+            makers = await check_still_valid(tx, caller, now_ns)
+            whose = await self._owner_to_be(tx, caller, wanted)
+            check_grant(caller, makers.expires_ns if makers else None, wanted.grant)
+            if await tx.keys.count(whose) >= MAX_KEYS:
+                raise ResourceExhausted(
+                    Reason.TOO_MANY,
+                    f"there are {MAX_KEYS} keys already; revoke some",
+                    kind="api-key",
+                    limit=str(MAX_KEYS),
+                )
+            key, secret = new_key(whose, wanted.display_name, wanted.grant, self._pepper, now_ns)
+            await tx.keys.insert(whose, key)
+            await audit.write(tx, whose, caller, "CreateApiKey", key.id, now_ns)
+        return key, secret
+
+    async def list(self, caller: Caller, tenant: str, page: Page) -> tuple[tuple[ApiKey, ...], str]:
+        """A page of the tenant's keys, newest first, and the next page's token. Without a tenant: the caller's own."""
+        async with self._store.read() as tx:
+            whose = await self._named(tx, caller, tenant)
+            found = await tx.keys.list(whose, page, self._clock.now_ns() - REVOKED_SHOWN_NS)
+        return cut(found, page, lambda key: key.id)
+
+    async def revoke(self, caller: Caller, tenant: str, key_id: str) -> ApiKey:
+        """The key as it is now. An operator may revoke any, an organisation's admin any of the organisation."""
+        async with self._store.write() as tx:
+            now_ns = self._clock.now_ns()
+            await check_still_valid(tx, caller, now_ns)
+            key = await self._find(tx, caller, tenant, key_id)
+            if key.revoked_ns is None:
+                whose = key_owner(key)
+                await tx.keys.revoke(whose, key_id, now_ns)
+                await audit.write(tx, whose, caller, "RevokeApiKey", key_id, now_ns)
+                key = await tx.keys.find(PLATFORM, key_id) or key
+        return key
+
+    async def sweep(self) -> int:
+        """Deletes keys that were revoked longer ago than they are shown."""
+        async with self._store.write() as tx:
+            return await tx.keys.sweep(PLATFORM, self._clock.now_ns() - REVOKED_SHOWN_NS)
+
+    async def sweep_for_ever(self) -> None:
+        """Sweeps now and then."""
+        while True:
+            try:
+                await self.sweep()
+            except TenantryError as error:
+                log.warning("revoked keys can't be swept: %s", error.message)
+            await self._clock.sleep(_SWEEP_EVERY_S)
+
+    async def _owner_to_be(self, tx: Transaction, caller: Caller, wanted: NewKey) -> owner.Owner:
+        if wanted.tenant and wanted.organisation:
+            raise InvalidArgument("organisation", "must be empty when a tenant is named")
+        if not wanted.organisation:
+            return await self._named(tx, caller, wanted.tenant, alive=True)
+        organisation = owner.Organisation(wanted.organisation)
+        if not may_name_organisation(caller, organisation.id) or await tx.organisations.get(organisation) is None:
+            raise not_found("organisation")
+        return organisation
+
+    async def _named(self, tx: Transaction, caller: Caller, tenant_id: str, *, alive: bool = False) -> owner.Owner:
+        """Whose keys the request is about. With `alive`, the tenant must not be on its way out, and stays so for now."""
+        if not tenant_id and not caller.tenant:
+            return own(caller)
+        named = owner.Tenant("", tenant_id or caller.tenant)
+        tenant = reached(caller, await (tx.tenants.lock(named) if alive else tx.tenants.get(named)))
+        if alive and tenant.state in (TenantState.DELETING, TenantState.DELETED):
+            raise not_active(tenant.state)
+        return owner_of(tenant)
+
+    async def _find(self, tx: Transaction, caller: Caller, tenant: str, key_id: str) -> ApiKey:
+        key = await tx.keys.find(PLATFORM, key_id)
+        if key is None or (tenant and key.tenant != tenant) or not _may_revoke(caller, key):
+            raise not_found("api-key")
+        return key
+
+
+def _may_revoke(caller: Caller, key: ApiKey) -> bool:
+    if caller.tenant:
+        return key.tenant == caller.tenant
+    return caller.organisation in ("", key.organisation)
+
+
+def key_owner(key: ApiKey) -> owner.Tenant | owner.Organisation | owner.Platform:
+    """Whose key it is."""
+    if key.tenant:
+        return owner.Tenant(key.organisation, key.tenant)
+    return owner.Organisation(key.organisation) if key.organisation else PLATFORM
+
+
+def new_key(whose: owner.Owner, display_name: str, grant: Grant, pepper: bytes, now_ns: int) -> tuple[ApiKey, str]:
+    """A key of that owner, and its secret."""
+    key_id = new_id("key")
+    secret = credentials.new_credential(key_id)
+    key = ApiKey(
+        id=key_id,
+        tenant=whose.id if isinstance(whose, owner.Tenant) else "",
+        organisation=_organisation_of(whose),
+        display_name=display_name,
+        scopes=tuple(sorted(grant.scopes)),
+        models=grant.models,
+        collections=grant.collections,
+        digest=credentials.digest_of(pepper, secret),
+        created_ns=now_ns,
+        expires_ns=grant.expires_ns,
+    )
+    return key, secret
+
+
+def _organisation_of(whose: owner.Owner) -> str:
+    match whose:
+        case owner.Tenant():
+            return whose.organisation
+        case owner.Organisation():
+            return whose.id
+        case _:
+            return ""

@@ -1,0 +1,43 @@
+"""What a key's maker may give away: never more than he has. Pure functions of values."""
+
+from dataclasses import dataclass
+
+from tenantry.kit.caller import Caller
+from tenantry.kit.errors import PermissionDenied, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new key may do. Empty models or collections: not restricted. Without `expires_ns` it does not end."""
+
+    scopes: frozenset[str]
+    models: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    expires_ns: int | None = None
+
+
+def check_grant(maker: Caller, maker_expires_ns: int | None, grant: Grant) -> None:
+    """Refuses a grant that goes beyond its maker in scope, model, collection or time."""
+    for scope in sorted(grant.scopes - maker.scopes):
+        raise PermissionDenied(
+            Reason.SCOPE_MISSING, f"the caller lacks the scope {scope}, so it can't give it", scope=scope
+        )
+    model = _beyond(maker.models, grant.models)
+    if model is not None:
+        raise PermissionDenied(Reason.MODEL_DENIED, "the caller is restricted to other models", model=model)
+    collection = _beyond(maker.collections, grant.collections)
+    if collection is not None:
+        raise PermissionDenied(
+            Reason.COLLECTION_DENIED, "the caller is restricted to other collections", collection=collection
+        )
+    if maker_expires_ns is not None and (grant.expires_ns is None or grant.expires_ns > maker_expires_ns):
+        raise PermissionDenied(Reason.CALLER_NOT_ALLOWED, "a key can't outlive the key that makes it")
+
+
+def _beyond(mine: tuple[str, ...], given: tuple[str, ...]) -> str | None:
+    """Something given that isn't mine; "" if what is given is not restricted and I am."""
+    if not mine:
+        return None
+    if not given:
+        return ""
+    return next((name for name in given if name not in mine), None)

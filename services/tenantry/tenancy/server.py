@@ -1,0 +1,63 @@
+"""Wires tenancy: its tables and secret, its memories, the worker that on- and offboards, its four services."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from tenantry.api.tenancy.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from tenantry.api.tenancy.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
+from tenantry.api.tenancy.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import add_TenantServiceServicer_to_server
+from tenantry.kit.changes import Poller
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.server import Room
+from tenantry.tenancy.api_keys import ApiKeys
+from tenantry.tenancy.audit import AuditLogs, Refusals
+from tenantry.tenancy.authentication import Authentication
+from tenantry.tenancy.initialise import opened
+from tenantry.tenancy.lifecycle_mesh import MeshLifecycle
+from tenantry.tenancy.onboarding import Onboarding
+from tenantry.tenancy.operations import Operations
+from tenantry.tenancy.organisations import Organisations
+from tenantry.tenancy.service.audit import AuditService
+from tenantry.tenancy.service.identity import IdentityService
+from tenantry.tenancy.service.keys import KeyService
+from tenantry.tenancy.service.tenants import TenantService
+from tenantry.tenancy.settings import Settings
+from tenantry.tenancy.signing import Signer
+from tenantry.tenancy.tenants import Tenants
+
+
+@asynccontextmanager
+async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+    """The room, while the block runs."""
+    clock = SystemClock()
+    async with opened(settings, clock) as (database, store, secret):
+        refusals = Refusals(store, clock)
+        signer = Signer(store, secret, clock)
+        authentication = Authentication(store, secret.pepper, signer, refusals, clock)
+        memories = (authentication.keys, authentication.tenants, signer.memory)
+        store.keep_true(memories)
+        poller = Poller(database, memories)
+        await poller.poll()
+        onboarding = Onboarding(store, MeshLifecycle(mesh), clock)
+        keys = ApiKeys(store, secret.pepper, clock)
+        tenants = Tenants(store, clock, onboarding.wake)
+
+        async def signing_keys() -> Mapping[str, bytes]:
+            return {key.id: key.public_key for key in await signer.valid_keys()}
+
+        yield Room(
+            "tenancy",
+            [
+                (
+                    add_TenantServiceServicer_to_server,
+                    TenantService(Organisations(store, clock), tenants, Operations(store, clock), refusals),
+                ),
+                (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
+                (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer)),
+                (add_AuditServiceServicer_to_server, AuditService(AuditLogs(store), refusals)),
+            ],
+            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever],
+            signing_keys,
+        )

@@ -1,0 +1,1 @@
+"""Between protobuf and the use cases: a module for each proto service."""

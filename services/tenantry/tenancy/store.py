@@ -1,0 +1,165 @@
+"""Where tenancy keeps things: one small interface a noun, seen through one transaction.
+
+A transaction ends with its block: committed, or rolled back if the block raises. All raise StoreUnavailable (transient) or
+StoreFailed (not transient), and Conflict where an id is taken. A change of a tenant or a key enters the change log by itself.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from tenantry.kit import owner
+from tenantry.tenancy.paging import Page
+from tenantry.tenancy.records import (
+    ApiKey,
+    AuditEntry,
+    AuditEvent,
+    Operation,
+    Organisation,
+    SigningKey,
+    Step,
+    Tenant,
+    TenantState,
+)
+
+PLATFORM = owner.Platform()
+
+# The kinds in the change log, each with the ids of its records as keys.
+TENANT_CHANGES = "tenant"
+KEY_CHANGES = "api-key"
+SIGNING_CHANGES = "signing-key"
+
+
+class Organisations(Protocol):
+    """Organisations."""
+
+    async def insert(self, owner: owner.Organisation, organisation: Organisation) -> None: ...
+    async def get(self, owner: owner.Organisation) -> Organisation | None: ...
+    async def list(self, owner: owner.Platform | owner.Organisation, page: Page) -> tuple[Organisation, ...]:
+        """One more than the page's size if there are more, by id: of all lists, the caller cuts it."""
+        ...
+
+
+class Tenants(Protocol):
+    """Tenants. Deleted ones stay, so that an id is never given out again."""
+
+    async def insert(self, owner: owner.Tenant, tenant: Tenant) -> None: ...
+    async def get(self, owner: owner.Tenant) -> Tenant | None:
+        """By its id alone: the organisation of the owner is not looked at."""
+        ...
+
+    async def lock(self, owner: owner.Tenant) -> Tenant | None:
+        """As `get`, and no other transaction changes it until this one ends."""
+        ...
+
+    async def list(self, owner: owner.Owner, page: Page) -> tuple[Tenant, ...]:
+        """Those of the owner, by id, without deleted ones."""
+        ...
+
+    async def set_state(self, owner: owner.Tenant, state: TenantState, operation: str) -> None:
+        """Also raises version and generation."""
+        ...
+
+    async def forget_name(self, owner: owner.Tenant) -> None:
+        """Puts the id in the place of the display name."""
+        ...
+
+
+class Keys(Protocol):
+    """API keys."""
+
+    async def insert(self, owner: owner.Owner, key: ApiKey) -> None: ...
+    async def find(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
+        """A key of anybody, by the id in a credential."""
+        ...
+
+    async def list(self, owner: owner.Owner, page: Page, revoked_after_ns: int) -> tuple[ApiKey, ...]:
+        """The owner's own, newest first, without those that were revoked before that time."""
+        ...
+
+    async def count(self, owner: owner.Owner) -> int:
+        """How many of the owner's are not revoked."""
+        ...
+
+    async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
+        """Revokes the owner's key unless it was before, and raises its generation."""
+        ...
+
+    async def revoke_all(self, owner: owner.Tenant, now_ns: int) -> int: ...
+    async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
+        """Deletes keys that were revoked before that time."""
+        ...
+
+
+class Operations(Protocol):
+    """Operations, their steps, and who works on them."""
+
+    async def insert(self, owner: owner.Tenant, operation: Operation) -> None: ...
+    async def get(self, owner: owner.Platform, operation_id: str) -> Operation | None: ...
+    async def waiting(self, owner: owner.Platform, now_ns: int, most: int) -> tuple[str, ...]:
+        """Operations with something to do now: not ended, the oldest of their tenant, with a step due or none undone."""
+        ...
+
+    async def claim(self, owner: owner.Platform, operation_id: str, worker: str, seconds: float) -> bool:
+        """Whether the worker has the operation to itself for that time."""
+        ...
+
+    async def renew(self, owner: owner.Platform, operation_id: str, worker: str, seconds: float) -> bool:
+        """False if the claim ended or is another's: the worker must write nothing."""
+        ...
+
+    async def release(self, owner: owner.Platform, operation_id: str, worker: str) -> None: ...
+    async def save_step(self, owner: owner.Tenant, operation_id: str, step: Step) -> None:
+        """Also makes the operation RUNNING and raises its version."""
+        ...
+
+    async def end(self, owner: owner.Tenant, operation_id: str, now_ns: int) -> None: ...
+
+
+class Audit(Protocol):
+    """Audit logs: a tenant's, an organisation's, the platform's."""
+
+    async def append(self, owner: owner.Owner, entry: AuditEntry) -> AuditEvent:
+        """Gives the entry the next number of the owner's log. The log is locked until the transaction ends."""
+        ...
+
+    async def list(self, owner: owner.Owner, before: int | None, most: int) -> tuple[AuditEvent, ...]:
+        """Up to `most` events, newest first, with numbers below `before`."""
+        ...
+
+
+class SigningKeys(Protocol):
+    """Key pairs that tokens are signed with."""
+
+    async def insert(self, owner: owner.Platform, key: SigningKey) -> None: ...
+    async def list(self, owner: owner.Platform, now_ns: int) -> tuple[SigningKey, ...]:
+        """Those that have not ended, newest first."""
+        ...
+
+
+class Transaction(Protocol):
+    """All of it, at one moment."""
+
+    @property
+    def organisations(self) -> Organisations: ...
+    @property
+    def tenants(self) -> Tenants: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def operations(self) -> Operations: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def signing_keys(self) -> SigningKeys: ...
+
+
+class Store(Protocol):
+    """Opens transactions."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """One that only reads."""
+        ...
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """One that is committed at the end of its block."""
+        ...

@@ -1,0 +1,74 @@
+"""tenancy's store in SQLite or PostgreSQL: a module a noun, all on the connection of one transaction."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tenantry.kit import changes
+from tenantry.kit.memory import Memory
+from tenantry.kit.sql import Database
+from tenantry.tenancy.store_sql.api_keys import SqlKeys
+from tenantry.tenancy.store_sql.audit import SqlAudit
+from tenantry.tenancy.store_sql.operations import SqlOperations
+from tenantry.tenancy.store_sql.organisations import SqlOrganisations
+from tenantry.tenancy.store_sql.signing_keys import SqlSigningKeys
+from tenantry.tenancy.store_sql.tenants import SqlTenants
+
+MIGRATIONS = "tenantry.tenancy.migrations"
+
+
+class SqlTransaction:
+    """`store.Transaction` on a connection. Changes are noted, and entered in the log when all else is done."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._changed: list[tuple[str, str]] = []
+        self.organisations = SqlOrganisations(connection)
+        self.tenants = SqlTenants(connection, self._note)
+        self.keys = SqlKeys(connection, self._note)
+        self.operations = SqlOperations(connection)
+        self.audit = SqlAudit(connection)
+        self.signing_keys = SqlSigningKeys(connection, self._note)
+
+    async def enter_changes(self) -> None:
+        """Writes what was noted; from here to the commit no other transaction can."""
+        for kind, key in self._changed:
+            await changes.record(self._connection, kind, key)
+
+    @property
+    def changed(self) -> tuple[tuple[str, str], ...]:
+        """Kinds and keys of what this transaction changes."""
+        return tuple(self._changed)
+
+    def _note(self, kind: str, key: str) -> None:
+        self._changed.append((kind, key))
+
+
+class SqlStore:
+    """`store.Store`; kit.sql maps the driver's errors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._memories: tuple[Memory[Any], ...] = ()
+
+    def keep_true(self, memories: Sequence[Memory[Any]]) -> None:
+        """Makes these memories drop what this process changes at once; the poller does it for what others change."""
+        self._memories = tuple(memories)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[SqlTransaction]:
+        async with self._database.read() as connection:
+            yield SqlTransaction(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[SqlTransaction]:
+        async with self._database.write() as connection:
+            transaction = SqlTransaction(connection)
+            yield transaction
+            await transaction.enter_changes()
+        for kind, key in transaction.changed:
+            for memory in self._memories:
+                if memory.kind == kind:
+                    memory.drop(key) if key else memory.drop_all()

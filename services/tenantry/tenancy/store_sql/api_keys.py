@@ -1,0 +1,111 @@
+"""API keys in SQL."""
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tenantry.kit import owner
+from tenantry.tenancy.paging import Page
+from tenantry.tenancy.records import ApiKey
+from tenantry.tenancy.store import KEY_CHANGES
+from tenantry.tenancy.store_sql.noted import Note
+from tenantry.tenancy.store_sql.tables import api_keys
+
+
+class SqlKeys:
+    """`store.Keys` in one transaction."""
+
+    def __init__(self, connection: AsyncConnection, note: Note) -> None:
+        self._connection = connection
+        self._note = note
+
+    async def insert(self, owner: owner.Owner, key: ApiKey) -> None:
+        tenant, organisation = _columns(owner)
+        values = {
+            "id": key.id,
+            "tenant": tenant,
+            "organisation": organisation,
+            "display_name": key.display_name,
+            "scopes": json.dumps(key.scopes),
+            "models": json.dumps(key.models),
+            "collections": json.dumps(key.collections),
+            "digest": key.digest,
+            "created_ns": key.created_ns,
+            "expires_ns": key.expires_ns,
+            "revoked_ns": key.revoked_ns,
+            "generation": key.generation,
+        }
+        await self._connection.execute(insert(api_keys).values(values))
+        self._note(KEY_CHANGES, key.id)
+
+    async def find(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
+        row = (await self._connection.execute(select(api_keys).where(api_keys.c.id == key_id))).first()
+        return _key(row) if row else None
+
+    async def list(self, owner: owner.Owner, page: Page, revoked_after_ns: int) -> tuple[ApiKey, ...]:
+        shown = or_(api_keys.c.revoked_ns.is_(None), api_keys.c.revoked_ns >= revoked_after_ns)
+        query = select(api_keys).where(_of(owner), shown)
+        if page.after:
+            query = query.where(api_keys.c.id < page.after)
+        rows = await self._connection.execute(query.order_by(api_keys.c.id.desc()).limit(page.size + 1))
+        return tuple(_key(row) for row in rows)
+
+    async def count(self, owner: owner.Owner) -> int:
+        query = select(func.count()).select_from(api_keys).where(_of(owner), api_keys.c.revoked_ns.is_(None))
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
+        if await self._revoke(and_(_of(owner), api_keys.c.id == key_id), now_ns):
+            self._note(KEY_CHANGES, key_id)
+
+    async def revoke_all(self, owner: owner.Tenant, now_ns: int) -> int:
+        revoked = await self._revoke(_of(owner), now_ns)
+        if revoked:
+            # One entry for all: a thousand keys are revoked in the time of one.
+            self._note(KEY_CHANGES, "")
+        return revoked
+
+    async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
+        gone = delete(api_keys).where(api_keys.c.revoked_ns < revoked_before_ns)
+        return (await self._connection.execute(gone)).rowcount
+
+    async def _revoke(self, which: ColumnElement[bool], now_ns: int) -> int:
+        change = update(api_keys).where(which, api_keys.c.revoked_ns.is_(None))
+        change = change.values(revoked_ns=now_ns, generation=api_keys.c.generation + 1)
+        return (await self._connection.execute(change)).rowcount
+
+
+def _columns(whose: owner.Owner) -> tuple[str, str]:
+    match whose:
+        case owner.Tenant():
+            return whose.id, whose.organisation
+        case owner.Organisation():
+            return "", whose.id
+        case owner.Platform():
+            return "", ""
+        case owner.Pool():
+            raise TypeError("a pool has no keys")
+
+
+def _of(whose: owner.Owner) -> ColumnElement[bool]:
+    tenant, organisation = _columns(whose)
+    return and_(api_keys.c.tenant == tenant, api_keys.c.organisation == organisation)
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        tenant=row.tenant,
+        organisation=row.organisation,
+        display_name=row.display_name,
+        scopes=tuple(json.loads(row.scopes)),
+        models=tuple(json.loads(row.models)),
+        collections=tuple(json.loads(row.collections)),
+        digest=bytes(row.digest),
+        created_ns=row.created_ns,
+        expires_ns=row.expires_ns,
+        revoked_ns=row.revoked_ns,
+        generation=row.generation,
+    )
