@@ -1,0 +1,62 @@
+"""Every key that quota stores in the books, and every field and member that names somebody.
+
+Organisations are spread over 256 buckets by a hash of their id; the bucket is the keys' hash tag, so that one script can touch
+the counters of an organisation and its tenants and the bucket's outbox. A bucket's state is a fixed set of keys, whatever
+number of tenants, so that a script can name all it touches. A tenant never changes its organisation, so neither its bucket.
+"""
+
+import hashlib
+from functools import lru_cache
+
+from tenantry.kit.keys import redis_key
+from tenantry.kit.owner import Platform, Tenant
+
+BUCKETS = 256
+_KINDS = ("counters", "holds", "nonces", "settled", "ends", "outbox")
+
+
+@lru_cache(maxsize=16_384)
+def bucket_of(organisation: str) -> int:
+    """The organisation's bucket, the same in every version."""
+    return hashlib.sha256(organisation.encode()).digest()[0]
+
+
+def slot_of(bucket: int) -> str:
+    """The hash tag of a bucket's keys."""
+    return f"quota-{bucket:03}"
+
+
+@lru_cache(maxsize=BUCKETS)
+def bucket_keys(bucket: int) -> tuple[str, ...]:
+    """A bucket's state, in the order of the scripts' KEYS: counters, holds, nonces, settled, ends, outbox."""
+    return tuple(redis_key(slot_of(bucket), kind, Platform()) for kind in _KINDS)
+
+
+def outbox_key(bucket: int) -> str:
+    """The settled usage that the ledger has not acknowledged."""
+    return bucket_keys(bucket)[5]
+
+
+def ends_key(bucket: int) -> str:
+    """When to look at which hold, nonce, memory or counters."""
+    return bucket_keys(bucket)[4]
+
+
+def counters_field(owner: Tenant) -> str:
+    """Whose counters: the letter leaves room for other owners of limits."""
+    return f"t{len(owner.id)}:{owner.id}"
+
+
+def nonce_field(owner: Tenant, nonce: str) -> str:
+    """A nonce is its tenant's: another tenant's equal nonce is another one."""
+    return f"{counters_field(owner)}{len(nonce)}:{nonce}"
+
+
+def schema_key() -> str:
+    """The books' version, number of buckets and epoch."""
+    return redis_key("quota", "schema", Platform())
+
+
+def hints_key() -> str:
+    """Which buckets' outboxes grew lately."""
+    return redis_key("quota", "hints", Platform())

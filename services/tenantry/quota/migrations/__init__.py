@@ -1,0 +1,1 @@
+"""Quota's tables, a revision a file."""

@@ -1,0 +1,66 @@
+"""Wires quota: the books, its database and memory of limits, its services and background work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
+from tenantry.api.quota.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
+from tenantry.api.quota.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
+from tenantry.kit import lifecycle, redis
+from tenantry.kit.changes import Poller
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.memory import Memory
+from tenantry.kit.server import Room
+from tenantry.kit.sql import Database, migrate
+from tenantry.quota.entries import TenantLimits
+from tenantry.quota.key_file import read_or_make
+from tenantry.quota.keys import BUCKETS
+from tenantry.quota.limits import QuotaLimits
+from tenantry.quota.outbox_redis import RedisOutbox, check_books
+from tenantry.quota.reservations import Reservations
+from tenantry.quota.service import LimitService, ReservationService, SettlementService
+from tenantry.quota.settings import Settings
+from tenantry.quota.settlements import Settlements, Upkeep
+from tenantry.quota.store_redis import RedisBooks
+from tenantry.quota.store_sql import KIND, SqlTenants
+from tenantry.quota.tenants import TenantLifecycle
+
+
+@asynccontextmanager
+async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+    """The room, while the block runs. Refuses books that may forget, and a schema it does not know."""
+    database = Database(settings.sql_url, "quota")
+    connection = redis.connect(settings.books_url, store="books")
+    clock = SystemClock()
+    try:
+        await check_books(connection)
+        await migrate(database, "tenantry.quota.migrations")
+        secret = await asyncio.to_thread(read_or_make, settings.key_file)
+        books = RedisBooks(connection, settings.terms)
+        outbox = RedisOutbox(connection, books.grown)
+        tenants = SqlTenants(database)
+        remembered: Memory[TenantLimits | None] = Memory(KIND, tenants.find, settings.remembered)
+        poller = Poller(database, [remembered])
+        limits = QuotaLimits(tenants, books, remembered.get, remembered.drop)
+        tenant_lifecycle = TenantLifecycle(tenants, books, remembered.drop)
+        upkeep = Upkeep(books, outbox, clock)
+        reservations = ReservationService(Reservations(books, remembered.get, secret))
+        settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
+        yield Room(
+            "quota",
+            [
+                (add_ReservationServiceServicer_to_server, reservations),
+                (add_LimitServiceServicer_to_server, LimitService(limits)),
+                (add_SettlementServiceServicer_to_server, settlements),
+                (
+                    lifecycle.add_to_server,
+                    lifecycle.LifecycleService(tenant_lifecycle.provision, tenant_lifecycle.deprovision),
+                ),
+            ],
+            [poller.run, upkeep.announce, upkeep.sweep],
+        )
+    finally:
+        await connection.close()
+        await database.close()

@@ -1,0 +1,83 @@
+"""What quota needs of its stores. All raise StoreUnavailable (transient) or StoreFailed, and no driver's errors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tenantry.kit.owner import Platform, Tenant
+from tenantry.quota.entries import Ask, Batch, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
+
+
+class Books(Protocol):
+    """Counters and holds. Each method is one step that happens whole or not at all; `holds.py` says what it does."""
+
+    async def reserve(self, owner: Tenant, ask: Ask, limits: Limits) -> Held | Refused | OutboxFull:
+        """Check and take all limits, all or none; the same nonce gets the same hold."""
+        ...
+
+    async def renew(self, owner: Tenant, reservation: str) -> int:
+        """The microsecond when the hold ends now; 0 when there is no such hold."""
+        ...
+
+    async def commit(self, owner: Tenant, held_tokens: int, settled: Settled) -> bool:
+        """Settle and append to the outbox; False if it was settled before."""
+        ...
+
+    async def release(self, owner: Tenant, reservation: str) -> bool:
+        """Give a hold back; False if there is no such hold."""
+        ...
+
+    async def use(self, owner: Tenant, limits: Limits) -> Use:
+        """How much of each limit is free now."""
+        ...
+
+    async def forget(self, owner: Tenant) -> int:
+        """Forget the tenant's counters and let its holds lapse; how many there were."""
+        ...
+
+    async def sweep(self, owner: Platform) -> int:
+        """Look at all that has ended in every bucket; how much that was."""
+        ...
+
+
+class Outbox(Protocol):
+    """Settled usage that the ledger has not acknowledged."""
+
+    async def epoch(self, owner: Platform) -> str:
+        """The epoch of the books: another one means that they were made anew."""
+        ...
+
+    async def read(self, owner: Platform, after: Mapping[int, str]) -> Sequence[Batch]:
+        """A batch of each of these buckets that has entries after its position ("" for all)."""
+        ...
+
+    async def acknowledge(self, owner: Platform, positions: Mapping[int, str]) -> None:
+        """Delete each bucket's entries up to its position."""
+        ...
+
+    async def announce(self, owner: Platform) -> None:
+        """Tell all replicas which buckets have grown by this one's doing since the last time."""
+        ...
+
+    async def grown(self, owner: Platform, since: int) -> tuple[Sequence[int], int]:
+        """Buckets that any replica announced at or after `since`, and what to give as `since` next time."""
+        ...
+
+
+class Tenants(Protocol):
+    """The tenants that quota was told to serve, with their own limits."""
+
+    async def find(self, tenant_id: str) -> TenantLimits | None:
+        """The tenant, or None when quota was not told to serve it."""
+        ...
+
+    async def add(self, owner: Tenant, tier: str) -> bool:
+        """Begin to serve it; False if it was served already."""
+        ...
+
+    async def remove(self, owner: Tenant) -> bool:
+        """Serve it no more; False if it was not served."""
+        ...
+
+    async def override(self, owner: Tenant, overrides: Limits, version: int) -> int:
+        """Replace its own limits if they are at `version`; their version now."""
+        ...

@@ -1,0 +1,38 @@
+"""What each tier may use, where a tenant has no limits of its own; and the ranges of limits."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from tenantry.kit.errors import InvalidArgument
+from tenantry.quota.entries import Limits
+from tenantry.quota.gcra import MOST_AMOUNT
+
+TIERS: Mapping[str, Limits] = {
+    "free": Limits(60, 20, 100_000, 50_000, 4),
+    "pro": Limits(1_200, 200, 2_000_000, 500_000, 64),
+    "enterprise": Limits(60_000, 6_000, 50_000_000, 10_000_000, 1_024),
+}
+# The least tier, for a tenant whose tier this version does not know.
+LEAST = "free"
+
+MOST = Limits(1_000_000, 1_000_000, MOST_AMOUNT, MOST_AMOUNT, 100_000)
+
+
+def limits_of(tier: str, overrides: Limits) -> Limits:
+    """A tenant's limits as they apply: its own, and the tier's where its own are 0."""
+    usual = TIERS.get(tier, TIERS[LEAST])
+    return Limits(*(getattr(overrides, name) or getattr(usual, name) for name in _NAMES))
+
+
+def check_overrides(overrides: Limits) -> None:
+    """Refuse overrides out of range, all wrong fields at once."""
+    wrong = [
+        (f"overrides.{name}", f"is not within 0 and {getattr(MOST, name)}")
+        for name in _NAMES
+        if not 0 <= getattr(overrides, name) <= getattr(MOST, name)
+    ]
+    if wrong:
+        raise InvalidArgument.many(wrong)
+
+
+_NAMES = tuple(field.name for field in fields(Limits))
