@@ -171,17 +171,6 @@ async def until_stopped() -> None:
             loop.remove_signal_handler(number)
 
 
-async def serve(rooms: Sequence[OpenRoom], registry: Registry, address: str, grace_s: float) -> None:
-    """Opens the rooms to this process and to the mesh until a signal, then drains."""
-    listener = Listener(rooms, address)
-    for room in rooms:
-        registry.add(room)
-    await listener.start()
-    await listener.serving()
-    await until_stopped()
-    await listener.drain(grace_s)
-
-
 def _is_described(service: str) -> bool:
     try:
         descriptor_pool.Default().FindServiceByName(service)
