@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
 
-import redis.exceptions as driver
+import hiredis
 
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
-from tenantry.kit.redis_link import Link, open_link
+from tenantry.kit.redis_link import Link, LostConnection, ReplyError, open_link, parse_url
 
 T = TypeVar("T")
 Arg = str | bytes | int | float
@@ -26,48 +26,42 @@ ANSWER_S = 5.0
 # How many calls may be under way on one connection; more are refused at once.
 MOST_DUE = 4096
 
-# Every exception of redis-py, and whether the same call may succeed later. A test fails on one that is missing here.
-TRANSIENT: dict[type[BaseException], bool] = {
-    driver.RedisError: False,
-    driver.ConnectionError: True,
-    driver.TimeoutError: True,
-    driver.AuthenticationError: False,
-    driver.AuthorizationError: False,
-    driver.BusyLoadingError: True,
-    driver.InvalidResponse: False,
-    driver.ResponseError: False,
-    driver.DataError: False,
-    driver.PubSubError: False,
-    driver.WatchError: True,
-    driver.NoScriptError: False,
-    driver.OutOfMemoryError: True,
-    driver.ExecAbortError: False,
-    driver.ReadOnlyError: True,
-    driver.NoPermissionError: False,
-    driver.ModuleError: False,
-    driver.NoSuchFieldsetError: False,
-    driver.LockError: False,
-    driver.LockNotOwnedError: False,
-    driver.ChildDeadlockedError: False,
-    driver.AuthenticationWrongNumberOfArgsError: False,
-    driver.RedisClusterException: True,
-    driver.ClusterError: True,
-    driver.ClusterDownError: True,
-    driver.AskError: True,
-    driver.TryAgainError: True,
-    driver.ClusterCrossSlotError: False,
-    driver.MovedError: True,
-    driver.MasterDownError: True,
-    driver.SlotNotCoveredError: True,
-    driver.MaxConnectionsError: True,
-    driver.CrossSlotTransactionError: False,
-    driver.InvalidPipelineStack: False,
-    driver.ExternalAuthProviderError: True,
-    driver.IncorrectPolicyType: False,
+# What can go wrong on the way, and whether the same call may succeed later. Tests fail on an exception of hiredis, and on a
+# code of redis-py's list of error replies, that is missing here.
+TRANSIENT: dict[type[Exception], bool] = {
+    LostConnection: True,
+    OSError: True,  # TimeoutError and TLS errors are among them
+    hiredis.ProtocolError: True,
+    hiredis.ReplyError: False,
+    hiredis.HiredisError: False,
 }
-
-# Replies that redis-py has no class for: the server can't write its AOF, is busy with a script, lacks replicas, is blocked.
-_TRANSIENT_CODES = frozenset({"MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED", "FAILOVER"})
+TRANSIENT_CODES: dict[str, bool] = {
+    "ERR": False,
+    "WRONGTYPE": False,
+    "NOSCRIPT": False,
+    "EXECABORT": False,
+    "CROSSSLOT": False,
+    "NOAUTH": False,
+    "WRONGPASS": False,
+    "NOPERM": False,
+    "DENIED": False,  # protected mode
+    "NOPROTO": False,  # older than Redis 6
+    "BUSYGROUP": False,
+    "NOGROUP": False,
+    "LOADING": True,
+    "BUSY": True,  # with another script
+    "OOM": True,
+    "MISCONF": True,  # it can't write its AOF
+    "READONLY": True,  # a replica: the primary has moved
+    "MASTERDOWN": True,
+    "NOREPLICAS": True,
+    "CLUSTERDOWN": True,
+    "TRYAGAIN": True,
+    "MOVED": True,
+    "ASK": True,
+    "UNBLOCKED": True,
+}
+_TOO_MANY_CLIENTS = "ERR max number of clients"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,7 @@ class Redis:
     """A store's way to one Redis. `store` is our name for it in errors: `books` or `cache`."""
 
     def __init__(self, url: str, store: str, connections: int) -> None:
-        self._url = url
+        self._target = parse_url(url)
         self._store = store
         self._links: list[Link | None] = [None] * connections
         self._opening: dict[int, asyncio.Task[Link]] = {}
@@ -112,7 +106,9 @@ class Redis:
         """The script's reply. All keys must share one slot."""
         link = await self._link()
         reply = await link.send("EVALSHA", script.sha, len(keys), *keys, *args)
-        if isinstance(reply, driver.NoScriptError):  # it did not run, so sending it in full is no repetition
+        if (
+            isinstance(reply, ReplyError) and reply.code == "NOSCRIPT"
+        ):  # it did not run, so sending it in full is no repetition
             reply = await link.send("EVAL", script.text, len(keys), *keys, *args)
         return self._checked(reply)
 
@@ -160,7 +156,7 @@ class Redis:
         """One attempt at a time for each place, whoever asks and whoever goes."""
         opening = self._opening.get(place)
         if opening is None:
-            opening = self._opening[place] = asyncio.create_task(self._in_time(open_link(self._url, ANSWER_S)))
+            opening = self._opening[place] = asyncio.create_task(self._in_time(open_link(self._target, ANSWER_S)))
             opening.add_done_callback(lambda task: self._opened(place, task))
         return await asyncio.shield(opening)
 
@@ -188,23 +184,14 @@ def connect(url: str, *, store: str, connections: int = 2) -> Redis:
 
 
 def translate(error: Exception, store: str) -> TenantryError:
-    """The one mapping from the driver's exceptions. The server's words stay out: they may quote keys and arguments."""
-    if isinstance(error, TenantryError):
-        return error
-    code = _code(error)
-    if isinstance(error, OSError) or code in _TRANSIENT_CODES or _is_transient(type(error)):
+    """The one mapping of what goes wrong. The server's words stay out: they may quote keys and arguments."""
+    if isinstance(error, ReplyError):
+        if TRANSIENT_CODES.get(error.code, False) or str(error).startswith(_TOO_MANY_CLIENTS):
+            return StoreUnavailable(store)
+        return StoreFailed(f"{store}: the server replied {error.code or 'an error without a code'}")
+    if next((TRANSIENT[ancestor] for ancestor in type(error).__mro__ if ancestor in TRANSIENT), False):
         return StoreUnavailable(store)
-    return StoreFailed(f"{store}: {type(error).__name__} {code}".rstrip())
-
-
-def _is_transient(kind: type[BaseException]) -> bool:
-    return next((TRANSIENT[ancestor] for ancestor in kind.__mro__ if ancestor in TRANSIENT), False)
-
-
-def _code(error: Exception) -> str:
-    """The reply's first word when it is a code such as WRONGTYPE, and "" when it is anything else."""
-    code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    return code if code.isalpha() and code.isupper() else ""
+    return StoreFailed(f"{store}: {type(error).__name__}")
 
 
 async def config_of(redis: Redis, *names: str) -> dict[str, str]:

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import redis.exceptions
+import hiredis
+from redis._parsers.base import BaseParser
 
 from tenantry.kit import redis as kit_redis
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable
 from tenantry.kit.redis import Redis, Script
+from tenantry.kit.redis_link import LostConnection, ReplyError, parse_url
 from tests.harness import left_out, stores
 from tests.harness.poll import until
 
@@ -240,7 +242,7 @@ async def test_a_refused_command_names_its_code_and_never_what_was_sent(books: R
     await books.execute("SET", "a", "1")
     with pytest.raises(StoreFailed) as refused:
         await books.execute("LPUSH", "a", "CANARY")
-    assert refused.value.message == "books: ResponseError WRONGTYPE"
+    assert refused.value.message == "books: the server replied WRONGTYPE"
     with pytest.raises(StoreFailed) as refused:
         await books.execute("NOSUCH", "CANARY")
     assert "CANARY" not in str(refused.value)
@@ -291,29 +293,69 @@ async def test_books_whose_settings_can_not_be_read_are_refused(server: stores.R
     await books.execute("ACL", "DELUSER", "limited")
 
 
-def test_every_exception_of_the_driver_is_mapped() -> None:
-    classes = {
-        value
-        for _, value in inspect.getmembers(redis.exceptions, inspect.isclass)
-        if issubclass(value, BaseException) and value.__module__ == redis.exceptions.__name__
-    }
-    assert classes == set(kit_redis.TRANSIENT)
+def test_every_exception_of_the_parser_is_mapped() -> None:
+    classes = {value for _, value in inspect.getmembers(hiredis, inspect.isclass) if issubclass(value, Exception)}
+    assert classes <= set(kit_redis.TRANSIENT)
+
+
+def test_every_error_reply_that_redis_py_knows_is_mapped() -> None:
+    assert set(BaseParser.EXCEPTION_CLASSES) <= set(kit_redis.TRANSIENT_CODES)
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (redis.exceptions.ConnectionError("x"), StoreUnavailable),
-        (redis.exceptions.TimeoutError("x"), StoreUnavailable),
-        (redis.exceptions.BusyLoadingError("x"), StoreUnavailable),
-        (redis.exceptions.ResponseError("MISCONF can't write"), StoreUnavailable),
-        (redis.exceptions.ResponseError("NOREPLICAS too few"), StoreUnavailable),
-        (redis.exceptions.AuthenticationError("x"), StoreFailed),
-        (redis.exceptions.ResponseError("ERR x"), StoreFailed),
-        (redis.exceptions.DataError("x"), StoreFailed),
+        (LostConnection(), StoreUnavailable),
+        (TimeoutError(), StoreUnavailable),
         (ConnectionResetError("x"), StoreUnavailable),
+        (ReplyError("LOADING the dataset"), StoreUnavailable),
+        (ReplyError("MISCONF can't write"), StoreUnavailable),
+        (ReplyError("ERR max number of clients reached"), StoreUnavailable),
+        (ReplyError("WRONGPASS x"), StoreFailed),
+        (ReplyError("ERR x"), StoreFailed),
+        (ReplyError("SOMETHINGNEW x"), StoreFailed),
+        (ReplyError(""), StoreFailed),
         (ValueError("x"), StoreFailed),
     ],
 )
 def test_what_may_pass_is_unavailable_and_what_would_repeat_is_a_fault(error: Exception, expected: type) -> None:
     assert type(kit_redis.translate(error, "books")) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h", ("h", 6379, "", "default", "", 0)),
+        ("redis://:p%40ss@h:1/2", ("h", 1, "", "default", "p@ss", 2)),
+        ("redis://me:pass@[::1]:7/", ("::1", 7, "", "me", "pass", 0)),
+        ("unix:///run/redis.sock?db=3", ("localhost", 6379, "/run/redis.sock", "default", "", 3)),
+    ],
+)
+def test_a_url_tells_where_and_who(url: str, expected: tuple[str, int, str, str, str, int]) -> None:
+    target = parse_url(url)
+    found = (target.host, target.port, target.path, target.user, target.password, target.database)
+    assert (found, target.tls) == (expected, None)
+
+
+def test_a_url_with_tls_checks_the_servers_certificate() -> None:
+    tls = parse_url("rediss://h").tls
+    assert tls is not None and tls.check_hostname
+
+
+def test_a_url_of_another_kind_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_url("http://user:CANARY@h")
+    assert "CANARY" not in str(refused.value)
+
+
+async def test_a_unix_socket_works_like_a_port(binary: Path, tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    server = stores.RedisServer((*stores.CACHE, "--unixsocket", str(socket)), binary)
+    try:
+        server.start()
+        local = kit_redis.connect(f"unix://{socket}", store="cache")
+        await local.execute("SET", "a", "1")
+        assert await local.execute("GET", "a") == b"1"
+        await local.close()
+    finally:
+        server.remove()
