@@ -1,4 +1,5 @@
-"""Starts tenancy alone, and makes first what the mesh needs if nobody has: it is tenancy that gives the others their tokens."""
+"""Starts tenancy alone, and makes first what the mesh needs if nobody has: it is tenancy that gives the others
+their tokens."""
 
 import asyncio
 

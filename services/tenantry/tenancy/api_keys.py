@@ -25,7 +25,8 @@ REVOKED_SHOWN_NS = 90 * 86_400 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What CreateApiKey asks for: a key of the tenant, or of the organisation, or, with neither, of the caller's own."""
+    """What CreateApiKey asks for: a key of the tenant, or of the organisation, or, with neither, of the caller's
+    own."""
 
     tenant: str
     organisation: str
@@ -107,7 +108,8 @@ class ApiKeys:
         return organisation
 
     async def _named(self, tx: Transaction, caller: Caller, tenant_id: str, *, alive: bool = False) -> owner.Owner:
-        """Whose keys the request is about. With `alive`, the tenant must not be on its way out, and stays so for now."""
+        """Whose keys the request is about. With `alive`, the tenant must not be on its way out, and stays so for
+        now."""
         if not tenant_id and not caller.tenant:
             return own(caller)
         named = owner.Tenant("", tenant_id or caller.tenant)

@@ -1,12 +1,13 @@
 """The audit log: reading it, and writing what was refused, which has no transaction to ride on.
 
-Refusals are gathered in a bounded memory and written a few times a second, equal ones once and only so many a minute for
-each log: who is refused a thousand times a second must not fill the disk, or slow down anybody's request.
+Refusals are gathered in a bounded memory and written a few times a second, equal ones once and only so many a minute
+for each log: who is refused a thousand times a second must not fill the disk, or slow down anybody's request.
 """
 
 import asyncio
 import logging
 from collections import Counter
+from dataclasses import dataclass
 
 from tenantry.kit import owner, paging
 from tenantry.kit.caller import Caller
@@ -37,7 +38,8 @@ class AuditLogs:
         self._store = store
 
     async def list(self, caller: Caller, tenant: str, size: int, token: str) -> tuple[tuple[AuditEvent, ...], str]:
-        """A page of a tenant's log, newest first, and the next page's token. Without a tenant: of the caller's own log."""
+        """A page of a tenant's log, newest first, and the next page's token. Without a tenant: of the caller's own
+        log."""
         most = paging.size_of(size)
         position = paging.position_of(token, (int,))
         before = None if position is None else int(position[0])
@@ -52,26 +54,36 @@ class AuditLogs:
         return shown, paging.token_of(shown[-1].number) if len(events) > most else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Who was refused what: it goes into the log of the one who was refused."""
+
+    whose: owner.Owner
+    principal: str
+    action: str
+    subject: str
+    outcome: str
+
+
 class Refusals:
     """Gathers refusals and writes them. `run` belongs to the room's background."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._gathered: dict[tuple[owner.Owner, str, str, str, str], int] = {}
+        self._gathered: dict[Refusal, int] = {}
         self._written: Counter[owner.Owner] = Counter()
         self._minute = 0.0
 
-    def note(self, whose: owner.Owner, principal: str, action: str, subject: str, outcome: str) -> None:
-        """Remembers a refusal until it is written; it goes into the log of the one who was refused."""
-        refusal = (whose, principal, action, subject, outcome)
+    def note(self, refusal: Refusal) -> None:
+        """Remembers a refusal until it is written."""
         if refusal in self._gathered or len(self._gathered) >= _GATHERED:
             return
         if self._clock.monotonic() - self._minute >= 60.0:
             self._minute = self._clock.monotonic()
             self._written.clear()
-        if self._written[whose] < _A_MINUTE:
-            self._written[whose] += 1
+        if self._written[refusal.whose] < _A_MINUTE:
+            self._written[refusal.whose] += 1
             self._gathered[refusal] = self._clock.now_ns()
 
     async def flush(self) -> None:
@@ -82,9 +94,8 @@ class Refusals:
         try:
             async with self._store.write() as tx:
                 # In one order everywhere, so that two replicas that write to the same logs don't wait for each other.
-                for whose, principal, action, subject, outcome in sorted(gathered, key=repr):
-                    time_ns = gathered[whose, principal, action, subject, outcome]
-                    await tx.audit.append(whose, AuditEntry(time_ns, principal, action, subject, outcome))
+                for refusal in sorted(gathered, key=repr):
+                    await tx.audit.append(refusal.whose, _entry(refusal, gathered[refusal]))
         except BaseException:
             self._gathered = gathered | self._gathered
             raise
@@ -110,3 +121,7 @@ class Refusals:
             await self.flush()
         except TenantryError as error:
             log.warning("refusals were lost from the audit log: %s", error.message)
+
+
+def _entry(refusal: Refusal, time_ns: int) -> AuditEntry:
+    return AuditEntry(time_ns, refusal.principal, refusal.action, refusal.subject, refusal.outcome)

@@ -1,7 +1,7 @@
 """The hash chain of an audit log: each event's hash is SHA-256 over the hash before it and its own fields.
 
-Fields are length-prefixed, so that no two events have the same text; the log's owner is the first, so that a log can't be
-passed off as another's.
+Fields are length-prefixed, so that no two events have the same text; the log's owner is the first, so that a log
+can't be passed off as another's.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """Who holds this credential: the use case behind every request that enters the mesh.
 
-On a hit it costs a checksum, three look-ups in memory and an HMAC. What is remembered is dropped by the change log; a key
-that does not exist is remembered for some seconds apart, so that guesses can't push real keys out. The assertion of a caller
-is the same one for half its life, unless its key or tenant changed, so that services' own checks hit their memories.
+On a hit it costs a checksum, three look-ups in memory and an HMAC. What is remembered is dropped by the change log;
+a key that does not exist is remembered for some seconds apart, so that guesses can't push real keys out. The
+assertion of a caller is the same one for half its life, unless its key or tenant changed, so that services' own
+checks hit their memories.
 """
 
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from tenantry.kit.errors import NotFound, Reason, Unauthenticated
 from tenantry.kit.memory import Memory
 from tenantry.tenancy import credentials
 from tenantry.tenancy.api_keys import key_owner
-from tenantry.tenancy.audit import Refusals
+from tenantry.tenancy.audit import Refusal, Refusals
 from tenantry.tenancy.reach import not_active, not_found
 from tenantry.tenancy.records import ApiKey, Tenant, TenantState
 from tenantry.tenancy.signing import Signer
@@ -65,7 +66,8 @@ class Authentication:
         self._issued: OrderedDict[str, _Issued] = OrderedDict()
 
     async def authenticate(self, credential: str) -> Authenticated:
-        """The caller's assertion. One sentence for whatever is wrong with a key; another if its tenant is not served."""
+        """The caller's assertion. One sentence for whatever is wrong with a key; another if its tenant is not
+        served."""
         if not credential:
             raise Unauthenticated(Reason.CREDENTIAL_MISSING, "the call carries no credential")
         key = await self._find(credential)
@@ -130,7 +132,7 @@ class Authentication:
         return answer
 
     def _refuse(self, key: ApiKey, outcome: str) -> None:
-        self._refusals.note(key_owner(key), key.id, _ACTION, key.id, outcome)
+        self._refusals.note(Refusal(key_owner(key), key.id, _ACTION, key.id, outcome))
 
     async def _load_key(self, key_id: str) -> ApiKey:
         """Raises for a miss, which the memory then does not keep."""

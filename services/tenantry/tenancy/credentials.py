@@ -1,7 +1,8 @@
 """The form of an API key: `tnt_`, the key's id, 256 random bits, and a checksum that refuses junk before any look-up.
 
-All in base 62 of fixed widths, but the id, which is the record's without its prefix. The checksum (CRC-32) tells a typing
-error or a scanner's guess from a key; it proves nothing, the digest does: HMAC-SHA-256 of the whole text with a pepper.
+All in base 62 of fixed widths, but the id, which is the record's without its prefix. The checksum (CRC-32) tells a
+typing error or a scanner's guess from a key; it proves nothing, the digest does: HMAC-SHA-256 of the whole text with
+a pepper.
 """
 
 import hmac

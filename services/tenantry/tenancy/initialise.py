@@ -1,9 +1,10 @@
-"""Makes what the mesh needs before its first start; doing so again changes nothing but the service tokens, which are new.
+"""Makes what the mesh needs before its first start; doing so again changes nothing but the service tokens, which are
+new.
 
 secret file -> tables -> first signing key -> a token for each service -> the first operator's key
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ async def initialise(settings: Settings, services: Sequence[str] = SERVICES) -> 
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock) -> AsyncIterator[tuple[Database, SqlStore, Secret]]:
+async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[tuple[Database, SqlStore, Secret]]:
     """The tables at this program's revision, and the secret that fits them, both made if there is none."""
     database = Database(settings.sql_url, "tenancy")
     try:

@@ -1,8 +1,9 @@
 """The worker that takes operations step by step, in any process, until every service has answered.
 
-An operation belongs to the one worker that claimed it (compare-and-set, with an end). Each transaction renews the claim and
-writes nothing without it; a call to a service is over before the claim that covers it. So two workers never write about one
-operation, and a worker that was killed is followed, when its claim ends, by one that goes on where the steps say.
+An operation belongs to the one worker that claimed it (compare-and-set, with an end). Each transaction renews the
+claim and writes nothing without it; a call to a service is over before the claim that covers it. So two workers
+never write about one operation, and a worker that was killed is followed, when its claim ends, by one that goes on
+where the steps say.
 """
 
 import asyncio

@@ -31,6 +31,7 @@ def page_of(size: int, token: str) -> Page:
 
 
 def cut(found: Sequence[R], page: Page, id_of: Callable[[R], str]) -> tuple[tuple[R, ...], str]:
-    """The page itself, and the token of the next one ("" on the last), of what a store found: one more if there are more."""
+    """The page itself, and the token of the next one ("" on the last), of what a store found: one more if there are
+    more."""
     kept = tuple(found[: page.size])
     return kept, paging.token_of(id_of(kept[-1])) if len(found) > page.size else ""

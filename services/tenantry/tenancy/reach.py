@@ -1,4 +1,5 @@
-"""Whom a caller's admin requests may be about. What is out of reach is NOT_FOUND, as if it did not exist. Pure functions."""
+"""Whom a caller's admin requests may be about. What is out of reach is NOT_FOUND, as if it did not exist. Pure
+functions."""
 
 from tenantry.kit import owner
 from tenantry.kit.caller import Caller, may_name

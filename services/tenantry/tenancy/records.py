@@ -48,7 +48,8 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The unit of isolation. `operation` is the last one about it; `generation` rises when callers must be told anew."""
+    """The unit of isolation. `operation` is the last one about it; `generation` rises when callers must be told
+    anew."""
 
     id: str
     organisation: str
@@ -63,7 +64,8 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret, of which only the digest is kept. It is a tenant's, an organisation's or an operator's."""
+    """A key without its secret, of which only the digest is kept. It is a tenant's, an organisation's or an
+    operator's."""
 
     id: str
     tenant: str

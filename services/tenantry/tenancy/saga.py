@@ -1,7 +1,8 @@
-"""Which services an operation asks, in which order, and when a step that failed is tried again. Pure functions of values.
+"""Which services an operation asks, in which order, and when a step that failed is tried again. Pure functions of
+values.
 
-A new tenant is unreachable until all have answered, so they are asked side by side. A tenant that goes first loses the right
-to begin anything new (quota), then what is kept of it, and last what tells about it (insight).
+A new tenant is unreachable until all have answered, so they are asked side by side. A tenant that goes first loses
+the right to begin anything new (quota), then what is kept of it, and last what tells about it (insight).
 """
 
 from tenantry.tenancy.records import Operation, OperationKind, Progress, Step
@@ -37,5 +38,6 @@ def all_done(operation: Operation) -> bool:
 
 
 def pause_ns(attempts: int) -> int:
-    """How long a step waits after its attempt number `attempts` failed: twice as long each time, up to half a minute."""
+    """How long a step waits after its attempt number `attempts` failed: twice as long each time, up to half a
+    minute."""
     return min(_FIRST_PAUSE_NS << min(attempts - 1, 16), _LONGEST_PAUSE_NS)

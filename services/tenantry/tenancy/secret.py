@@ -1,4 +1,5 @@
-"""The one secret of tenancy, a file, and what is derived from it: the pepper of API keys and the seal of signing keys."""
+"""The one secret of tenancy, a file, and what is derived from it: the pepper of API keys and the seal of signing
+keys."""
 
 import os
 import secrets

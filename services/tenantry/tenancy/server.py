@@ -1,6 +1,6 @@
 """Wires tenancy: its tables and secret, its memories, the worker that on- and offboards, its four services."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from tenantry.api.tenancy.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
@@ -29,7 +29,7 @@ from tenantry.tenancy.tenants import Tenants
 
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     clock = SystemClock()
     async with opened(settings, clock) as (database, store, secret):

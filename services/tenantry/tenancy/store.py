@@ -1,7 +1,8 @@
 """Where tenancy keeps things: one small interface a noun, seen through one transaction.
 
-A transaction ends with its block: committed, or rolled back if the block raises. All raise StoreUnavailable (transient) or
-StoreFailed (not transient), and Conflict where an id is taken. A change of a tenant or a key enters the change log by itself.
+A transaction ends with its block: committed, or rolled back if the block raises. All raise StoreUnavailable
+(transient) or StoreFailed (not transient), and Conflict where an id is taken. A change of a tenant or a key enters
+the change log by itself.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -96,7 +97,8 @@ class Operations(Protocol):
     async def insert(self, owner: owner.Tenant, operation: Operation) -> None: ...
     async def get(self, owner: owner.Platform, operation_id: str) -> Operation | None: ...
     async def waiting(self, owner: owner.Platform, now_ns: int, most: int) -> tuple[str, ...]:
-        """Operations with something to do now: not ended, the oldest of their tenant, with a step due or none undone."""
+        """Operations with something to do now: not ended, the oldest of their tenant, with a step due or none
+        undone."""
         ...
 
     async def claim(self, owner: owner.Platform, operation_id: str, worker: str, seconds: float) -> bool:

@@ -1,5 +1,5 @@
-"""Whether the key behind a caller's assertion is still valid: asked in every transaction that changes something, since an
-assertion may be two minutes old."""
+"""Whether the key behind a caller's assertion is still valid: asked in every transaction that changes something, since
+an assertion may be two minutes old."""
 
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import Reason, Unauthenticated

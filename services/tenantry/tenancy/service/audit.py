@@ -1,5 +1,7 @@
 """AuditService: reading audit logs."""
 
+from typing import Any
+
 from grpc import aio
 
 from tenantry.api.tenancy.v1 import audit_service_pb2 as pb
@@ -18,7 +20,7 @@ class AuditService(grpc_pb.AuditServiceServicer):
         self._refusals = refusals
 
     async def ListAuditEvents(
-        self, request: pb.ListAuditEventsRequest, context: aio.ServicerContext
+        self, request: pb.ListAuditEventsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ListAuditEventsResponse:
         with noting(self._refusals, "ListAuditEvents", request.tenant) as who:
             if request.tenant:

@@ -1,5 +1,7 @@
 """IdentityService: credentials to assertions, and the keys that verify them, for the edge and the mesh."""
 
+from typing import Any
+
 from grpc import aio
 
 from tenantry.api.tenancy.v1 import identity_service_pb2 as pb
@@ -10,7 +12,7 @@ from tenantry.tenancy.authentication import Authentication
 from tenantry.tenancy.service import convert
 from tenantry.tenancy.signing import Signer
 
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class IdentityService(grpc_pb.IdentityServiceServicer):

@@ -1,5 +1,7 @@
 """KeyService: API keys for administrators."""
 
+from typing import Any
+
 from grpc import aio
 
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
@@ -12,7 +14,7 @@ from tenantry.tenancy.rights import Grant
 from tenantry.tenancy.service import convert
 from tenantry.tenancy.service.refused import noting
 
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class KeyService(grpc_pb.KeyServiceServicer):

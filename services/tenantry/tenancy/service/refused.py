@@ -1,24 +1,25 @@
 """Notes an administrator's refused request for the audit log."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from tenantry.kit import caller
 from tenantry.kit.errors import TenantryError
-from tenantry.tenancy.audit import REFUSALS, Refusals
+from tenantry.tenancy.audit import REFUSALS, Refusal, Refusals
 from tenantry.tenancy.reach import own
 
 _ID = re.compile(r"[a-z0-9_-]{1,63}")
 
 
 @contextmanager
-def noting(refusals: Refusals, action: str, subject: str = "") -> Iterator[caller.Caller]:
+def noting(refusals: Refusals, action: str, subject: str = "") -> Generator[caller.Caller]:
     """The current caller; if the block refuses him, it is noted. A subject that can't be an id is left out."""
     who = caller.current()
     try:
         yield who
     except TenantryError as error:
         if error.code in REFUSALS:
-            refusals.note(own(who), who.principal, action, subject if _ID.fullmatch(subject) else "", error.code)
+            named = subject if _ID.fullmatch(subject) else ""
+            refusals.note(Refusal(own(who), who.principal, action, named, error.code))
         raise

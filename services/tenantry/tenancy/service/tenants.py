@@ -1,6 +1,7 @@
 """TenantService: organisations, tenants and operations."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from grpc import aio
 
@@ -15,7 +16,7 @@ from tenantry.tenancy.service import convert
 from tenantry.tenancy.service.refused import noting
 from tenantry.tenancy.tenants import NewTenant, Tenants
 
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class TenantService(grpc_pb.TenantServiceServicer):

@@ -1,6 +1,6 @@
 """tenancy's store in SQLite or PostgreSQL: a module a noun, all on the connection of one transaction."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,12 +58,12 @@ class SqlStore:
         self._memories = tuple(memories)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[SqlTransaction]:
+    async def read(self) -> AsyncGenerator[SqlTransaction]:
         async with self._database.read() as connection:
             yield SqlTransaction(connection)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[SqlTransaction]:
+    async def write(self) -> AsyncGenerator[SqlTransaction]:
         async with self._database.write() as connection:
             transaction = SqlTransaction(connection)
             yield transaction

@@ -27,7 +27,8 @@ tenants = Table(
     Column("generation", BigInteger, nullable=False),
 )
 
-# Scopes, models and collections are JSON lists. A key without a tenant is an organisation's; without both, an operator's.
+# Scopes, models and collections are JSON lists. A key without a tenant is an organisation's; without both, an
+# operator's.
 api_keys = Table(
     "api_keys",
     metadata,
