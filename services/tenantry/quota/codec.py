@@ -1,4 +1,5 @@
-"""How asks and settlements are written in the books: JSON lists with a version, so that a later version can tell them apart."""
+"""How asks and settlements are written in the books: JSON lists with a version, so that a later version can tell them
+apart."""
 
 import json
 from dataclasses import astuple

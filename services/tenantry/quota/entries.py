@@ -7,7 +7,8 @@ from tenantry.kit.owner import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A tenant's limits; in overrides 0 means the tier's own. Bursts are what may be taken at once from a full bucket."""
+    """A tenant's limits; in overrides 0 means the tier's own. Bursts are what may be taken at once from a full
+    bucket."""
 
     requests_per_minute: int
     request_burst: int
@@ -51,7 +52,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A hold: the ask that took it (of two with one nonce, the first), since when and until when unless it is renewed."""
+    """A hold: the ask that took it (of two with one nonce, the first), since when and until when unless it is
+    renewed."""
 
     ask: Ask
     reserved_us: int
@@ -83,7 +85,8 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one request used, as common/v1/usage.proto has it; times in nanoseconds, `first_token_ns` None without one."""
+    """What one request used, as common/v1/usage.proto has it; times in nanoseconds, `first_token_ns` None without
+    one."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -118,7 +121,8 @@ class Settled:
 
 
 def estimate_of(ask: Ask, renewed_us: int, reserved_us: int) -> Settled:
-    """The entry of a hold whose owner went away: all that it held, at its last renewal. The cost is not known here: 0."""
+    """The entry of a hold whose owner went away: all that it held, at its last renewal. The cost is not known here:
+    0."""
     usage = Usage(
         input_tokens=ask.input_tokens,
         output_tokens=ask.max_output_tokens,

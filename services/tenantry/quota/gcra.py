@@ -1,18 +1,19 @@
 """Rate limits as a leaky bucket in whole numbers: the rule of `scripts/rules.lua`, and its executable specification.
 
-The Generic Cell Rate Algorithm (ITU-T I.371, Annex A) in its leaky-bucket form: a level leaks at the rate, an admission adds
-what it takes, and is refused when the level would rise above the burst. What is new here are holds, which take a ceiling and
-give some of it back later, and the promise is that **in any time t, admitted ≤ burst + rate·t, exactly**, each call counted at
-its admission with the smaller of held and settled.
+The Generic Cell Rate Algorithm (ITU-T I.371, Annex A) in its leaky-bucket form: a level leaks at the rate, an
+admission adds what it takes, and is refused when the level would rise above the burst. What is new here are holds,
+which take a ceiling and give some of it back later, and the promise is that **in any time t, admitted ≤ burst +
+rate·t, exactly**, each call counted at its admission with the smaller of held and settled.
 
-Taking what is given back off the level breaks that promise: time may have leaked some of the hold already, and then the refund
-would be paid with the room that later calls took. The exact level is the largest, over all moments s, of what was admitted since
-s less what leaked since s; a refund lowers only the terms of moments before its own admission. With charges kept as a stack that
-is simple to keep: **time leaks the newest charge first, and a refund takes from its own charge and then from older ones, never
-from newer ones.**
+Taking what is given back off the level breaks that promise: time may have leaked some of the hold already, and then
+the refund would be paid with the room that later calls took. The exact level is the largest, over all moments s, of
+what was admitted since s less what leaked since s; a refund lowers only the terms of moments before its own admission.
+With charges kept as a stack that is simple to keep: **time leaks the newest charge first, and a refund takes from its
+own charge and then from older ones, never from newer ones.**
 
-Units: a token (or request) is 60,000,000 units, so that a rate of n a minute leaks n units a microsecond. All is whole numbers
-below 2^53, exact in Lua's doubles: times to the year 2255, bursts and rates to 10^8, a level with its debts to 1.5·10^8.
+Units: a token (or request) is 60,000,000 units, so that a rate of n a minute leaks n units a microsecond. All is whole
+numbers below 2^53, exact in Lua's doubles: times to the year 2255, bursts and rates to 10^8, a level with its debts to
+1.5·10^8.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +36,8 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Charges from the oldest to the newest, as they were at `at_us`. `closed`: nothing of the newest can be given back."""
+    """Charges from the oldest to the newest, as they were at `at_us`. `closed`: nothing of the newest can be given
+    back."""
 
     at_us: int
     rate: int
@@ -49,8 +51,8 @@ class Bucket:
 
 
 def leak(bucket: Bucket, now_us: int, rate: int) -> Bucket:
-    """The bucket at `now_us`, from then on with `rate`. Until then the slower of both rates counts, since nobody knows when it
-    changed. A clock that went back leaks nothing."""
+    """The bucket at `now_us`, from then on with `rate`. Until then the slower of both rates counts, since nobody knows
+    when it changed. A clock that went back leaks nothing."""
     leaked = min(bucket.rate, rate) * max(0, now_us - bucket.at_us)
     charges = list(bucket.charges)
     closed = bucket.closed
@@ -80,8 +82,8 @@ def take(bucket: Bucket, number: int, amount: int) -> Bucket:
 
 
 def owe(bucket: Bucket, number: int, amount: int) -> Bucket:
-    """Charge what was settled above its hold: nobody was asked, and later admissions wait for it. A level has a ceiling, above
-    which debts are forgiven."""
+    """Charge what was settled above its hold: nobody was asked, and later admissions wait for it. A level has a
+    ceiling, above which debts are forgiven."""
     units = min(min(amount, MOST_AMOUNT) * UNITS, MOST_UNITS - bucket.level)
     return _push(bucket, number, units, closed=True) if units > 0 else bucket
 
@@ -125,7 +127,8 @@ def _push(bucket: Bucket, number: int, units: int, *, closed: bool) -> Bucket:
     if bucket.closed and len(charges) > 1:
         charges[-2:] = [_joined(charges[-2], charges[-1])]
     if len(charges) > MOST_CHARGES:
-        # Safe, and not quite exact: the oldest hold can no longer take back its own charge, so its refund may be smaller.
+        # Safe, and not quite exact: the oldest hold can no longer take back its own charge, so its refund may be
+        # smaller.
         charges[:2] = [_joined(charges[0], charges[1])]
     return replace(bucket, closed=closed, charges=tuple(charges))
 

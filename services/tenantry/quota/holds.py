@@ -1,14 +1,15 @@
 """One bucket of the books in Python: the rules of the Lua scripts, line by line, and their executable specification.
 
-Every method takes the time and answers what its script answers; a test drives both and compares. The life of a reservation:
+Every method takes the time and answers what its script answers; a test drives both and compares. The life of a
+reservation:
 
     held ── committed                      a true settlement, in the outbox
      ├───── released                       unused: it cost nothing
      ├───── lapsed ────── committed        never renewed until its end: it cost nothing, unless it is settled after all
      └───── estimated ─── committed        renewed, then not any more: settled with all it held, at its last renewal
 
-How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit after that enters the outbox once more, and
-the ledger, whose key is the reservation, knows it.
+How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit after that enters the outbox once
+more, and the ledger, whose key is the reservation, knows it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,17 +17,16 @@ from dataclasses import dataclass, field, replace
 from tenantry.quota import gcra
 from tenantry.quota.entries import Ask, Held, Limits, OutboxFull, Refused, Use
 
-# Counters that say nothing (no holds, buckets full) are forgotten when nobody reserved for so long.
-IDLE_US = 600_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long a hold lasts without renewal, how long ends and nonces are remembered, how many ended things a call looks at,
-    and how many entries an outbox may have before new holds are refused."""
+    """How long a hold lasts without renewal, how long ends and nonces are remembered, after how long without a
+    reservation counters that say nothing (no holds, full buckets) are forgotten, how many ended things a call looks
+    at, and how many entries an outbox may have before new holds are refused."""
 
     hold_us: int = 60_000_000
     remember_us: int = 600_000_000
+    idle_us: int = 600_000_000
     sweep_most: int = 16
     outbox_most: int = 10_000
 
@@ -54,7 +54,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """An entry of the outbox: a settlement as it was handed in, or, with `reserved_us`, the ask of a hold that is estimated."""
+    """An entry of the outbox: a settlement as it was handed in, or, with `reserved_us`, the ask of a hold that is
+    estimated."""
 
     entry: object
     at_us: int
@@ -100,7 +101,7 @@ class Holds:
         self.nonces[nonce] = Held(ask, now_us, now_us + self.terms.hold_us)
         self.ends["h" + ask.reservation] = now_us + self.terms.hold_us
         self.ends["n" + nonce] = now_us + self.terms.remember_us
-        self.ends["t" + field] = now_us + IDLE_US
+        self.ends["t" + field] = now_us + self.terms.idle_us
         return self.nonces[nonce]
 
     def renew(self, now_us: int, reservation: str) -> int:
@@ -188,7 +189,7 @@ class Holds:
         if counters.running == 0 and not counters.requests.charges and not counters.tokens.charges:
             del self.counters[field]
         else:
-            self.ends[member] = now_us + IDLE_US
+            self.ends[member] = now_us + self.terms.idle_us
 
     def _settle(self, now_us: int, reservation: str, hold: Hold, requests: int, tokens: int, how: str) -> None:
         """End a hold that used this much of what it held."""

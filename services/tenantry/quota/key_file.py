@@ -10,7 +10,8 @@ _BYTES = 32
 
 
 def read_or_make(path: Path) -> bytes:
-    """The secret. Of processes that find no file at the same moment one makes it, whole or not at all, and all read that."""
+    """The secret. Of processes that find no file at the same moment one makes it, whole or not at all, and all read
+    that."""
     if not path.exists():
         _make(path)
     secret = path.read_bytes()

@@ -1,8 +1,9 @@
 """Every key that quota stores in the books, and every field and member that names somebody.
 
-Organisations are spread over 256 buckets by a hash of their id; the bucket is the keys' hash tag, so that one script can touch
-the counters of an organisation and its tenants and the bucket's outbox. A bucket's state is a fixed set of keys, whatever
-number of tenants, so that a script can name all it touches. A tenant never changes its organisation, so neither its bucket.
+Organisations are spread over 256 buckets by a hash of their id; the bucket is the keys' hash tag, so that one script
+can touch the counters of an organisation and its tenants and the bucket's outbox. A bucket's state is a fixed set of
+keys, whatever number of tenants, so that a script can name all it touches. A tenant never changes its organisation, so
+neither its bucket.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Wires quota: the books, its database and memory of limits, its services and background work."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
@@ -29,7 +29,7 @@ from tenantry.quota.tenants import TenantLifecycle
 
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs. Refuses books that may forget, and a schema it does not know."""
     database = Database(settings.sql_url, "quota")
     connection = redis.connect(settings.books_url, store="books")

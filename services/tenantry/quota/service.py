@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,7 +23,7 @@ from tenantry.quota.receipts import Receipt
 from tenantry.quota.reservations import Granted, Proven, Reservations, Wanted
 from tenantry.quota.settlements import Settlements
 
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class ReservationService(reservation_grpc.ReservationServiceServicer):

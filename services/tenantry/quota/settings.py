@@ -9,8 +9,8 @@ from tenantry.quota.holds import Terms
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`books_url` is the Redis of counters and holds, `sql_url` where limits are kept, `key_file` the secret that signs receipts,
-    made if it is missing. `remembered` is how many tenants' limits the request path keeps."""
+    """`books_url` is the Redis of counters and holds, `sql_url` where limits are kept, `key_file` the secret that
+    signs receipts, made if it is missing. `remembered` is how many tenants' limits the request path keeps."""
 
     books_url: str
     sql_url: str

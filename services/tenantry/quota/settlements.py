@@ -64,7 +64,8 @@ class Settlements:
         await self._outbox.acknowledge(_PLATFORM, positions)
 
     async def _read(self, grown: Collection[int], sent: dict[int, str]) -> AsyncIterator[Batch]:
-        """Everything new in these buckets, a few buckets at a time; the last batch of each may have filled meanwhile."""
+        """Everything new in these buckets, a few buckets at a time; the last batch of each may have filled
+        meanwhile."""
         waiting = list(grown)
         while waiting:
             now, waiting = waiting[:_BUCKETS_AT_ONCE], waiting[_BUCKETS_AT_ONCE:]

@@ -35,16 +35,13 @@ class RedisBooks:
 
     def __init__(self, redis: Redis, terms: Terms) -> None:
         self._redis = redis
-        self._terms = terms
+        self._terms = (terms.hold_us, terms.remember_us, terms.idle_us, terms.sweep_most, terms.outbox_most)
         self.grown: set[int] = set()
 
     async def reserve(self, owner: Tenant, ask: Ask, limits: Limits) -> Held | Refused | OutboxFull:
-        terms = self._terms
         names = (keys.counters_field(owner), keys.nonce_field(owner, ask.nonce), ask.reservation, write_ask(ask))
-        periods = (ask.tokens, terms.hold_us, terms.remember_us, terms.sweep_most, terms.outbox_most)
-        rates = (limits.requests_per_minute, limits.request_burst, limits.tokens_per_minute, limits.token_burst)
-        answer = await self._run(RESERVE, owner, *names, *periods, *rates, limits.concurrent_requests)
-        match answer:
+        rates = (*_rates(limits), limits.concurrent_requests)
+        match await self._run(RESERVE, owner, *names, ask.tokens, *rates):
             case [b"held", text, reserved_us, ends_us]:
                 return Held(read_ask(text), reserved_us, ends_us)
             case [b"refused", requests_us, tokens_us, running]:
@@ -53,28 +50,24 @@ class RedisBooks:
                 return OutboxFull()
 
     async def renew(self, owner: Tenant, reservation: str) -> int:
-        terms = self._terms
-        return (await self._run(RENEW, owner, reservation, terms.hold_us, terms.remember_us, terms.sweep_most))[0]
+        return (await self._run(RENEW, owner, reservation))[0]
 
     async def commit(self, owner: Tenant, held_tokens: int, settled: Settled) -> bool:
-        amounts = (held_tokens, settled.usage.tokens)
-        names = (settled.reservation, keys.counters_field(owner), *amounts, write_settled(settled))
-        return (await self._run(COMMIT, owner, *names, self._terms.remember_us, self._terms.sweep_most))[0] == 1
+        names = (settled.reservation, keys.counters_field(owner))
+        answer = await self._run(COMMIT, owner, *names, held_tokens, settled.usage.tokens, write_settled(settled))
+        return answer[0] == 1
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
-        terms = self._terms
-        return (await self._run(RELEASE, owner, reservation, terms.remember_us, terms.sweep_most))[0] == 1
+        return (await self._run(RELEASE, owner, reservation))[0] == 1
 
     async def use(self, owner: Tenant, limits: Limits) -> Use:
-        rates = (limits.requests_per_minute, limits.request_burst, limits.tokens_per_minute, limits.token_burst)
-        return Use(*await self._run(USAGE, owner, keys.counters_field(owner), *rates))
+        return Use(*await self._run(USAGE, owner, keys.counters_field(owner), *_rates(limits)))
 
     async def forget(self, owner: Tenant) -> int:
         lapsed, cursor = 0, b"0"
         while True:
-            field = keys.counters_field(owner)
-            page = await self._run(FORGET, owner, field, cursor, _HOLDS_A_PAGE, self._terms.remember_us)
-            cursor, lapsed = page[0], lapsed + page[1]
+            cursor, more = await self._run(FORGET, owner, keys.counters_field(owner), cursor, _HOLDS_A_PAGE)
+            lapsed += more
             if cursor == b"0":
                 return lapsed
 
@@ -92,7 +85,7 @@ class RedisBooks:
     async def _sweep(self, bucket: int) -> int:
         swept = 0
         while True:
-            answer = await self._run_in(SWEEP, bucket, self._terms.remember_us, _SWEPT_AT_ONCE)
+            answer = await self._run_in(SWEEP, bucket, _SWEPT_AT_ONCE)
             swept += answer[0]
             if answer[0] < _SWEPT_AT_ONCE:
                 return swept
@@ -102,7 +95,11 @@ class RedisBooks:
 
     async def _run_in(self, script: Script, bucket: int, *args: Arg) -> Sequence[Any]:
         """What the script says after its time and how many entries it appended."""
-        _now_us, appended, *answer = await self._redis.run(script, keys.bucket_keys(bucket), args)
+        _now_us, appended, *answer = await self._redis.run(script, keys.bucket_keys(bucket), (*self._terms, *args))
         if appended:
             self.grown.add(bucket)
         return answer
+
+
+def _rates(limits: Limits) -> tuple[int, int, int, int]:
+    return limits.requests_per_minute, limits.request_burst, limits.tokens_per_minute, limits.token_burst

@@ -21,8 +21,8 @@ class TenantLifecycle:
         return f"set the limits of tier {tier}" if added else "nothing to do"
 
     async def deprovision(self, owner: Tenant) -> str:
-        """Serve it no more and forget what was counted. Usage that waits for the ledger stays, and what is settled later for
-        a hold that is running now is still recorded. Repeated, it finishes what a failure left."""
+        """Serve it no more and forget what was counted. Usage that waits for the ledger stays, and what is settled
+        later for a hold that is running now is still recorded. Repeated, it finishes what a failure left."""
         removed = await self._tenants.remove(owner)
         self._changed(owner.id)
         lapsed = await self._books.forget(owner)

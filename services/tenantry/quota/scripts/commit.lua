@@ -1,13 +1,12 @@
 -- Settle with the true usage and append it to the outbox, unless it was settled before. A hold that had lapsed or was estimated,
 -- or of which nothing is known any more, is recorded all the same; what exceeds what was charged for it is owed.
--- ARGV    1 reservation, 2 counters field, 3 tokens held, 4 tokens used, 5 entry, 6 remember_us, 7 sweep at most
+-- ARGV    1-5 terms, 6 reservation, 7 counters field, 8 tokens held, 9 tokens used, 10 entry
 -- RESULT  {now, appended, 1 if this call settled it}
-local reservation, field, entry = ARGV[1], ARGV[2], ARGV[5]
-local held, used, remember_us = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
-sweep(tonumber(ARGV[7]), remember_us)
+local reservation, field, held, used, entry = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+sweep(SWEEP_MOST)
 local packed = redis.call('HGET', HOLDS, reservation)
 if packed then
-  settle(reservation, cmsgpack.unpack(packed), 1, used, 'committed', remember_us)
+  settle(reservation, cmsgpack.unpack(packed), 1, used, 'committed')
   append(entry, now, 0)
   return {now, appended, 1}
 end
@@ -25,6 +24,6 @@ if counters then
   owe(counters[4], counters[1], math.max(0, used - charged))
   save(field, counters)
 end
-remember(reservation, 'committed', remember_us)
+remember(reservation, 'committed')
 append(entry, now, 0)
 return {now, appended, 1}

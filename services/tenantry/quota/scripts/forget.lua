@@ -1,17 +1,17 @@
 -- Forget an owner's counters, and let its holds lapse: what is settled for them later is still recorded. A page of holds a call.
--- ARGV    1 counters field, 2 cursor (0 to begin), 3 page, 4 remember_us
+-- ARGV    1-5 terms, 6 counters field, 7 cursor (0 to begin), 8 page
 -- RESULT  {now, appended, next cursor as text ('0' at the end), holds that lapsed}
-local page = redis.call('HSCAN', HOLDS, ARGV[2], 'COUNT', ARGV[3])
+local page = redis.call('HSCAN', HOLDS, ARGV[7], 'COUNT', ARGV[8])
 local lapsed = 0
 for place = 1, #page[2], 2 do
   local hold = cmsgpack.unpack(page[2][place + 1])
-  if hold[1] == ARGV[1] and redis.call('HEXISTS', HOLDS, page[2][place]) == 1 then
-    settle(page[2][place], hold, 0, 0, 'lapsed', tonumber(ARGV[4]))
+  if hold[1] == ARGV[6] and redis.call('HEXISTS', HOLDS, page[2][place]) == 1 then
+    settle(page[2][place], hold, 0, 0, 'lapsed')
     lapsed = lapsed + 1
   end
 end
 if page[1] == '0' then
-  redis.call('HDEL', COUNTERS, ARGV[1])
-  redis.call('ZREM', ENDS, 't' .. ARGV[1])
+  redis.call('HDEL', COUNTERS, ARGV[6])
+  redis.call('ZREM', ENDS, 't' .. ARGV[6])
 end
 return {now, appended, page[1], lapsed}

@@ -1,11 +1,10 @@
 -- Give a hold back: it cost nothing, and nothing enters the ledger.
--- ARGV    1 reservation, 2 remember_us, 3 sweep at most
+-- ARGV    1-5 terms, 6 reservation
 -- RESULT  {now, appended, 1 if this call released it}
-local remember_us = tonumber(ARGV[2])
-sweep(tonumber(ARGV[3]), remember_us)
-local packed = redis.call('HGET', HOLDS, ARGV[1])
+sweep(SWEEP_MOST)
+local packed = redis.call('HGET', HOLDS, ARGV[6])
 if not packed then
   return {now, appended, 0}
 end
-settle(ARGV[1], cmsgpack.unpack(packed), 0, 0, 'released', remember_us)
+settle(ARGV[6], cmsgpack.unpack(packed), 0, 0, 'released')
 return {now, appended, 1}

@@ -1,11 +1,12 @@
 -- Check and take all limits of a request, all or none; the same nonce gets the same hold. Refused while memory is full.
--- ARGV    1 counters field, 2 nonce field, 3 reservation, 4 ask, 5 tokens, 6 hold_us, 7 remember_us, 8 sweep at most,
---         9 outbox at most, 10 requests a minute, 11 request burst, 12 tokens a minute, 13 token burst, 14 concurrent
+-- ARGV    1-5 terms, 6 counters field, 7 nonce field, 8 reservation, 9 ask, 10 tokens, 11 requests a minute, 12 request burst,
+--         13 tokens a minute, 14 token burst, 15 concurrent requests
 -- RESULT  {now, appended, 'held', ask, reserved, end} | {now, appended, 'refused', requests wait, tokens wait, 0 or 1 for
 --         concurrent} (microseconds; -1: never) | {now, appended, 'full'}
-local field, nonce, reservation, ask = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local tokens, hold_us, remember_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-sweep(tonumber(ARGV[8]), remember_us)
+local field, nonce, reservation, ask, tokens = ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+local request_rate, request_burst = tonumber(ARGV[11]), tonumber(ARGV[12])
+local token_rate, token_burst, concurrent = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+sweep(SWEEP_MOST)
 
 local known = redis.call('HGET', NONCES, nonce)
 if known then
@@ -13,17 +14,16 @@ if known then
   local ends = redis.call('ZSCORE', ENDS, 'h' .. known[1])
   return {now, appended, 'held', known[2], known[3], ends and tonumber(ends) or known[4]}
 end
-if redis.call('XLEN', OUTBOX) >= tonumber(ARGV[9]) then
+if redis.call('XLEN', OUTBOX) >= OUTBOX_MOST then
   return {now, appended, 'full'}
 end
 
-local request_rate, token_rate = tonumber(ARGV[10]), tonumber(ARGV[12])
 local counters = load(field) or {0, 0, {now, request_rate, 0, {}}, {now, token_rate, 0, {}}}
 leak(counters[3], request_rate)
 leak(counters[4], token_rate)
-local request_wait = wait_us(counters[3], 1, tonumber(ARGV[11]))
-local token_wait = wait_us(counters[4], tokens, tonumber(ARGV[13]))
-local crowded = counters[2] >= tonumber(ARGV[14]) and 1 or 0
+local request_wait = wait_us(counters[3], 1, request_burst)
+local token_wait = wait_us(counters[4], tokens, token_burst)
+local crowded = counters[2] >= concurrent and 1 or 0
 if request_wait ~= 0 or token_wait ~= 0 or crowded == 1 then
   return {now, appended, 'refused', request_wait, token_wait, crowded}
 end
@@ -35,7 +35,7 @@ take(counters[3], number, 1)
 take(counters[4], number, tokens)
 save(field, counters)
 redis.call('HSET', HOLDS, reservation, cmsgpack.pack({field, number, tokens, now, 0, ask}))
-redis.call('HSET', NONCES, nonce, cmsgpack.pack({reservation, ask, now, now + hold_us}))
-redis.call('ZADD', ENDS, text(now + hold_us), 'h' .. reservation, text(now + remember_us), 'n' .. nonce,
+redis.call('HSET', NONCES, nonce, cmsgpack.pack({reservation, ask, now, now + HOLD_US}))
+redis.call('ZADD', ENDS, text(now + HOLD_US), 'h' .. reservation, text(now + REMEMBER_US), 'n' .. nonce,
   text(now + IDLE_US), 't' .. field)
-return {now, appended, 'held', ask, now, now + hold_us}
+return {now, appended, 'held', ask, now, now + HOLD_US}

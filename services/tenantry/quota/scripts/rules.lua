@@ -7,13 +7,15 @@
 --   4 settled   hash    reservation -> how: committed, released, lapsed, estimated
 --   5 ends      zset    h+reservation, n+nonce, s+reservation, t+counters field, by the microsecond to look at each
 --   6 outbox    stream  b: the settlement, t: when, r: 0; or for an estimate b: the ask, t: last renewal, r: reserved at
+-- ARGV    the first five are the terms (holds.py): 1 hold_us, 2 remember_us, 3 idle_us, 4 sweep at most, 5 outbox at most
 -- TIME    Redis's own (TIME), read once a call, in microseconds; every reply begins with it. Replicas' clocks play no part.
 -- ATOMIC  a script runs alone, so that limits are taken all or none and settling is one step with its outbox entry; MULTI can't
 --         look before it writes.
 -- Numbers are whole and below 2^53, where Lua's doubles are exact.
 local COUNTERS, HOLDS, NONCES, SETTLED, ENDS, OUTBOX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local UNITS, MOST_UNITS, MOST_AMOUNT, MOST_CHARGES = 60000000, 9000000000000000, 100000000, 128
-local IDLE_US = 600000000
+local HOLD_US, REMEMBER_US, IDLE_US = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local SWEEP_MOST, OUTBOX_MOST = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -166,9 +168,9 @@ local function current(field)
   return counters
 end
 
-local function remember(reservation, how, remember_us)
+local function remember(reservation, how)
   redis.call('HSET', SETTLED, reservation, how)
-  redis.call('ZADD', ENDS, text(now + remember_us), 's' .. reservation)
+  redis.call('ZADD', ENDS, text(now + REMEMBER_US), 's' .. reservation)
 end
 
 -- A settlement, or with `reserved` the ask of a hold since then, for an estimate.
@@ -178,7 +180,7 @@ local function append(entry, at, reserved)
 end
 
 -- End a hold that used this much of what it held.
-local function settle(reservation, hold, requests, tokens, how, remember_us)
+local function settle(reservation, hold, requests, tokens, how)
   local counters = current(hold[1])
   if counters then
     counters[2] = math.max(0, counters[2] - 1)
@@ -194,11 +196,11 @@ local function settle(reservation, hold, requests, tokens, how, remember_us)
   end
   redis.call('HDEL', HOLDS, reservation)
   redis.call('ZREM', ENDS, 'h' .. reservation)
-  remember(reservation, how, remember_us)
+  remember(reservation, how)
 end
 
 -- Look at up to `most` things whose time has come.
-local function sweep(most, remember_us)
+local function sweep(most)
   local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', text(now), 'LIMIT', 0, most)
   for _, member in ipairs(due) do
     local kind, name = string.sub(member, 1, 1), string.sub(member, 2)
@@ -207,10 +209,10 @@ local function sweep(most, remember_us)
       local packed = redis.call('HGET', HOLDS, name)
       local hold = packed and cmsgpack.unpack(packed)
       if hold and hold[5] > 0 then
-        settle(name, hold, 1, hold[3], 'estimated', remember_us)
+        settle(name, hold, 1, hold[3], 'estimated')
         append(hold[6], hold[5], hold[4])
       elseif hold then
-        settle(name, hold, 0, 0, 'lapsed', remember_us)
+        settle(name, hold, 0, 0, 'lapsed')
       end
     elseif kind == 'n' then
       redis.call('HDEL', NONCES, name)

@@ -1,5 +1,5 @@
 -- Look at what has ended, for buckets that no call looks at.
--- ARGV    1 remember_us, 2 sweep at most
+-- ARGV    1-5 terms, 6 how many at most
 -- RESULT  {now, appended, how many were looked at}
-local swept = sweep(tonumber(ARGV[2]), tonumber(ARGV[1]))
+local swept = sweep(tonumber(ARGV[6]))
 return {now, appended, swept}
