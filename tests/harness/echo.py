@@ -137,9 +137,7 @@ async def houses(kind: str) -> AsyncIterator[Open]:
         registry = Registry()
         if kind == "inprocess":
             registry.add(room)
-        settings = SimpleNamespace(
-            addresses={"echo": f"127.0.0.1:{listener.port}"}, max_message_bytes=4 * 1024 * 1024
-        )
+        settings = SimpleNamespace(addresses={"echo": f"127.0.0.1:{listener.port}"}, max_message_bytes=4 * 1024 * 1024)
         mesh = Mesh(service, settings, registry, lambda: service, clock or SystemClock())
         stub = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
         opened.append(House(room, listener, registry, mesh, stub, acts))

@@ -123,6 +123,4 @@ def admit(access: Access, verified: Verified) -> None:
     if access.audience == "mesh" or (verified.identity is not None and verified.identity in access.services):
         return
     if verified.caller is None or access.scope not in verified.caller.scopes:
-        raise PermissionDenied(
-            Reason.SCOPE_MISSING, f"the caller lacks the scope {access.scope}", scope=access.scope
-        )
+        raise PermissionDenied(Reason.SCOPE_MISSING, f"the caller lacks the scope {access.scope}", scope=access.scope)

@@ -1,6 +1,6 @@
-"""What is known about the call being served, in one context variable: read by `kit.caller`, the channels and the log."""
+"""What is known about the call being served, in one context variable that callers, channels and logs read."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -21,8 +21,10 @@ TIER = "x-tenantry-tier"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, served by the room `service`. `deadline` is in seconds of `time.monotonic`; `assertion` is the token that
-    travels on."""
+    """One call, served by the room `service`.
+
+    `deadline` is in seconds of `time.monotonic`; `assertion` is the token that travels on.
+    """
 
     caller: "Caller | None" = None
     identity: str | None = None
@@ -48,7 +50,7 @@ CURRENT: ContextVar[Call] = ContextVar("tenantry.call", default=NOTHING)
 
 
 @contextmanager
-def entered(call: Call) -> Iterator[Call]:
+def entered(call: Call) -> Generator[Call]:
     """Makes `call` the current one for a block: for the edge, background work and tests."""
     token = CURRENT.set(call)
     try:
@@ -58,7 +60,7 @@ def entered(call: Call) -> Iterator[Call]:
 
 
 @contextmanager
-def detached() -> Iterator[Call]:
+def detached() -> Generator[Call]:
     """The same call without its deadline: for work that outlives the answer, such as settling and metering."""
     with entered(replace(CURRENT.get(), deadline=None)) as call:
         yield call

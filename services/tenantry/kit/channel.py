@@ -5,7 +5,7 @@ service's token, the request id, the trace and the deadline of the call being se
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 from grpc import aio
@@ -102,7 +102,7 @@ class Mesh:
             self._departures,
             name,
             path,
-            lambda: self.transport(name).unary_unary(path),
+            lambda: cast(Any, self.transport(name)).unary_unary(path),
             encode,
             decode,
             self._settings.max_message_bytes,
@@ -133,22 +133,38 @@ class MeshChannel(aio.Channel):
         self._budget = Budget()
 
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._mesh.unary(self._name, method, request_serializer, response_deserializer, self._budget)
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._mesh.streaming(self._name, method, "unary_stream", request_serializer, response_deserializer)
 
     def stream_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._mesh.streaming(self._name, method, "stream_unary", request_serializer, response_deserializer)
 
     def stream_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._mesh.streaming(self._name, method, "stream_stream", request_serializer, response_deserializer)
 

@@ -1,20 +1,20 @@
 """The refusals and faults that a use case, rule or store may raise; `kit.status` turns them into gRPC statuses.
 
-    TenantryError
-    ├── InvalidArgument        what was sent is wrong: names each field
-    ├── Unauthenticated        no credential, or not a valid one
-    ├── PermissionDenied       known, but not allowed
-    ├── NotFound               absent, or another tenant's
-    ├── AlreadyExists          the id is taken
-    │   └── Conflict           raised by kit.sql for a unique constraint; a use case says what it means
-    ├── FailedPrecondition     the state does not allow it
-    ├── Aborted                somebody else was faster; read again
-    ├── ResourceExhausted      a limit; says which, and when to come back
-    ├── Unavailable            something we depend on is away; says when to come back
-    │   └── StoreUnavailable   a store can't be reached              (transient)
-    ├── DeadlineExceeded       the time ran out
-    └── Internal               a fault of ours; its words are for the log only
-        └── StoreFailed        a store refused what we asked of it   (not transient)
+TenantryError
+├── InvalidArgument        what was sent is wrong: names each field
+├── Unauthenticated        no credential, or not a valid one
+├── PermissionDenied       known, but not allowed
+├── NotFound               absent, or another tenant's
+├── AlreadyExists          the id is taken
+│   └── Conflict           raised by kit.sql for a unique constraint; a use case says what it means
+├── FailedPrecondition     the state does not allow it
+├── Aborted                somebody else was faster; read again
+├── ResourceExhausted      a limit; says which, and when to come back
+├── Unavailable            something we depend on is away; says when to come back
+│   └── StoreUnavailable   a store can't be reached              (transient)
+├── DeadlineExceeded       the time ran out
+└── Internal               a fault of ours; its words are for the log only
+    └── StoreFailed        a store refused what we asked of it   (not transient)
 """
 
 from collections.abc import Sequence
@@ -83,9 +83,7 @@ class InvalidArgument(TenantryError):
     code = "INVALID_ARGUMENT"
     violations: list[tuple[str, str]]
 
-    def __init__(
-        self, field: str, description: str, *, reason: Reason = Reason.INVALID_FIELD, **metadata: str
-    ) -> None:
+    def __init__(self, field: str, description: str, *, reason: Reason = Reason.INVALID_FIELD, **metadata: str) -> None:
         super().__init__(reason, f"{field}: {description}" if field else description, **metadata)
         self.violations = [(field, description)] if field else []
 
@@ -99,7 +97,9 @@ class InvalidArgument(TenantryError):
         **metadata: str,
     ) -> Self:
         """Several wrong fields at once; the message joins them unless it is given."""
-        error = cls("", message or "; ".join(f"{field}: {what}" for field, what in violations), reason=reason, **metadata)
+        error = cls(
+            "", message or "; ".join(f"{field}: {what}" for field, what in violations), reason=reason, **metadata
+        )
         error.violations = list(violations)
         return error
 
@@ -129,7 +129,7 @@ class AlreadyExists(TenantryError):
 
 
 class Conflict(AlreadyExists):
-    """A unique constraint refused a row. Use cases catch it and say what exists; uncaught, it is still a true answer."""
+    """A unique constraint refused a row. A use case says what exists; uncaught, it is still a true answer."""
 
     transient: ClassVar[bool] = False
 

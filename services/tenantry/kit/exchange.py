@@ -110,7 +110,9 @@ class Exchange:
         """Runs the handler's side in a context with nothing in it: all that it knows of the caller is the metadata."""
         self.task = self._loop.create_task(serving, context=contextvars.Context())
 
-    def finish(self, code: grpc.StatusCode, details: str = "", trailing: Iterable[tuple[str, str | bytes]] = ()) -> bool:
+    def finish(
+        self, code: grpc.StatusCode, details: str = "", trailing: Iterable[tuple[str, str | bytes]] = ()
+    ) -> bool:
         """Ends the call, once. Responses that were written before can still be read."""
         if self.code is not None:
             return False
@@ -165,6 +167,10 @@ class Exchange:
     def time_remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
+
+    def failed(self) -> bool:
+        """Whether it ended otherwise than OK."""
+        return self.code not in (None, grpc.StatusCode.OK)
 
     def error(self) -> aio.AioRpcError:
         """What the client raises when the status is not OK."""

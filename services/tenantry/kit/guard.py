@@ -5,14 +5,11 @@ rule, the call's context, decoding, the handler, encoding; and, however it ended
 """
 
 import asyncio
-import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -22,7 +19,6 @@ from tenantry.kit.access import Access, Authenticator, access_of, admit
 from tenantry.kit.errors import (
     DeadlineExceeded,
     Internal,
-    InvalidArgument,
     Reason,
     ResourceExhausted,
     TenantryError,
@@ -30,10 +26,9 @@ from tenantry.kit.errors import (
     Unavailable,
 )
 from tenantry.kit.faults import report
-from tenantry.kit.guard_context import StreamContext
+from tenantry.kit.guard_shapes import Body, over_bytes
 from tenantry.kit.status import DETAILS, to_status
 
-Body = Callable[[], Awaitable[bytes | None]]
 # As gRPC's semantic conventions have it: other codes are the caller's doing and leave the span's status unset.
 FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
@@ -99,9 +94,11 @@ class Guard:
         if access is None:
             raise LookupError(f"{path} has no complete access option, so nobody may call it")
         method = Method.of(path, access)
-        if handler.response_streaming:
-            return self._wrap_stream_out(method, handler)
-        return self._wrap_unary_out(method, handler)
+
+        async def run(context: Any, body: Body) -> bytes | None:
+            return await self._run(method, context, body)
+
+        return over_bytes(handler, run, self._limits.message_bytes)
 
     async def drain(self, grace_s: float) -> None:
         """Lets running calls end for `grace_s`, then ends them as UNAVAILABLE."""
@@ -112,90 +109,6 @@ class Guard:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=1.0)
-
-    def _wrap_unary_out(
-        self, method: Method, handler: "grpc.RpcMethodHandler[Any, Any]"
-    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        encode = self._encoder(handler)
-        decode = self._decoder(handler)
-        run = self._run
-        if handler.request_streaming:
-            behaviour = cast(Any, handler).stream_unary
-
-            async def stream_unary(requests: AsyncIterator[bytes], context: Any) -> bytes | None:
-                async def body() -> bytes:
-                    wrapped = StreamContext(context, decode, encode)
-                    return encode(await behaviour(_decoded(requests, decode), wrapped))
-
-                return await run(method, context, body)
-
-            return grpc.stream_unary_rpc_method_handler(cast(Any, stream_unary))
-        behaviour = cast(Any, handler).unary_unary
-
-        async def unary_unary(request: bytes, context: Any) -> bytes | None:
-            async def body() -> bytes:
-                return encode(await behaviour(decode(request), context))
-
-            return await run(method, context, body)
-
-        return grpc.unary_unary_rpc_method_handler(cast(Any, unary_unary))
-
-    def _wrap_stream_out(
-        self, method: Method, handler: "grpc.RpcMethodHandler[Any, Any]"
-    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        encode = self._encoder(handler)
-        decode = self._decoder(handler)
-        run = self._run
-        streams_in = handler.request_streaming
-        behaviour = cast(Any, handler).stream_stream if streams_in else cast(Any, handler).unary_stream
-
-        async def respond(request: Any, context: Any) -> None:
-            async def body() -> None:
-                wrapped = StreamContext(context, decode, encode)
-                given = _decoded(request, decode) if streams_in else decode(request)
-                answer = behaviour(given, wrapped)
-                if inspect.isawaitable(answer):
-                    await answer
-                    return
-                try:
-                    async for message in answer:
-                        await context.write(encode(message))
-                finally:
-                    # The handler's own clean-up runs now and in this task, not whenever the generator is collected.
-                    if inspect.isasyncgen(answer):
-                        await answer.aclose()
-
-            await run(method, context, body)
-
-        if streams_in:
-            return grpc.stream_stream_rpc_method_handler(cast(Any, respond))
-        return grpc.unary_stream_rpc_method_handler(cast(Any, respond))
-
-    def _decoder(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Callable[[bytes], Any]:
-        parse = handler.request_deserializer or _same
-        limit = self._limits.message_bytes
-
-        def decode(data: bytes) -> Any:
-            if len(data) > limit:
-                raise InvalidArgument("", f"the message is larger than {limit} bytes", reason=Reason.TOO_LARGE)
-            try:
-                return parse(data)
-            except DecodeError:
-                raise InvalidArgument("", "the message can't be decoded as this RPC's request") from None
-
-        return decode
-
-    def _encoder(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Callable[[Any], bytes]:
-        serialise = handler.response_serializer or _same
-        limit = self._limits.message_bytes
-
-        def encode(message: Any) -> bytes:
-            data = serialise(message)
-            if len(data) > limit:
-                raise Internal(f"a response is larger than {limit} bytes")
-            return data
-
-        return encode
 
     async def _run(self, method: Method, context: Any, body: Body) -> bytes | None:
         started = time.monotonic()
@@ -268,8 +181,9 @@ class Guard:
         return remaining
 
     async def _within(self, seconds: float, body: Body) -> bytes | None:
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 return await body()
         except TimeoutError:
             if not limit.expired():
@@ -339,7 +253,7 @@ class Guard:
 
 
 def unique(pairs: Any) -> dict[str, str]:
-    """The call's text metadata by name. Names that carry a proof must not come twice: nobody may pick the one he likes."""
+    """The call's text metadata by name. A name that carries a proof must not come twice: nobody may pick."""
     metadata: dict[str, str] = {}
     for key, value in pairs or ():
         if key in metadata and (key.startswith("x-tenantry-") or key == call.TENANT):
@@ -370,12 +284,3 @@ def _code_name(code: Any) -> str:
     if isinstance(code, grpc.StatusCode):
         return code.name
     return next((known.name for known in grpc.StatusCode if known.value[0] == code), "UNKNOWN")
-
-
-def _same(data: Any) -> Any:
-    return data
-
-
-async def _decoded(requests: AsyncIterator[bytes], decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
-    async for data in requests:
-        yield decode(data)

@@ -6,6 +6,7 @@ being serialised. Any shape of call may meet any shape of handler, as on the wir
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import grpc
@@ -27,22 +28,38 @@ class InProcessChannel(aio.Channel):
         self._lookup = lookup
 
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return _Callable(self._lookup, method, False, False, request_serializer, response_deserializer)
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return _Callable(self._lookup, method, False, True, request_serializer, response_deserializer)
 
     def stream_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return _Callable(self._lookup, method, True, False, request_serializer, response_deserializer)
 
     def stream_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return _Callable(self._lookup, method, True, True, request_serializer, response_deserializer)
 
@@ -149,10 +166,14 @@ def checked(metadata: Any) -> Pairs:
     """The metadata as a tuple. Raises ValueError for what HTTP/2 would not carry, as the network channel does."""
     if not metadata:
         return ()
-    pairs = tuple((key, value) for key, value in metadata)
+    pairs = tuple(metadata)
     for key, value in pairs:
-        if isinstance(value, bytes):
-            continue
-        if not (value.isascii() and value.isprintable()) or key != key.lower():
+        if value.__class__ is str and not _carried(value):
             raise ValueError(f"the metadata {key} can't be carried")
     return cast(Pairs, pairs)
+
+
+@lru_cache(1024)
+def _carried(value: str) -> bool:
+    """Remembered, since looking at each character of a token would cost more than the rest of the call."""
+    return value.isascii() and value.isprintable()

@@ -10,6 +10,8 @@ from grpc import aio
 from tenantry.kit.exchange import Exchange
 
 Codec = Callable[[Any], Any]
+# gRPC's words for a call that its own client cancelled.
+LOCALLY = "Locally cancelled by application!"
 
 
 class RequestStream:
@@ -38,7 +40,7 @@ class RequestStream:
             raise
         if taken:
             return
-        if self._exchange.code is grpc.StatusCode.OK:
+        if not self._exchange.failed():
             raise asyncio.InvalidStateError("RPC already finished.")
         raise self._exchange.error()
 
@@ -75,7 +77,6 @@ class _Call(aio.Call):
         self._exchange = exchange
         self._decode = decode
         self._writing = writing
-        self._cancelled_here = False
 
     def __del__(self) -> None:
         if self._exchange.code is None and not self._exchange_loop_closed():
@@ -88,7 +89,6 @@ class _Call(aio.Call):
     def cancel(self) -> bool:
         if not cancel(self._exchange):
             return False
-        self._cancelled_here = True
         if self._writing is not None:
             self._writing.stop()
         return True
@@ -134,9 +134,9 @@ class _Call(aio.Call):
         await self._writing.end()
 
     def _raise_for_status(self) -> None:
-        if self._cancelled_here:
+        if self._exchange.details is LOCALLY and self._exchange.code is grpc.StatusCode.CANCELLED:
             raise asyncio.CancelledError
-        if self._exchange.code is not grpc.StatusCode.OK:
+        if self._exchange.failed():
             raise self._exchange.error()
 
     def _decoded(self, data: bytes) -> Any:
@@ -194,4 +194,4 @@ class StreamCall(_Call):
 
 def cancel(exchange: Exchange) -> bool:
     """Cancels a call from the client's side; False when it has ended."""
-    return exchange.break_off(grpc.StatusCode.CANCELLED, "Locally cancelled by application!")
+    return exchange.break_off(grpc.StatusCode.CANCELLED, LOCALLY)

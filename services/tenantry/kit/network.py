@@ -36,7 +36,7 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
 
 
 def connect(address: str, connections: int = 1) -> aio.Channel:
-    """A channel to `host:port`. With several connections, calls take turns: workers that share a port share the load."""
+    """A channel to `host:port`. Calls take turns over its connections, so that workers behind a port share them."""
     if connections == 1:
         return aio.insecure_channel(address, options=CLIENT_OPTIONS)
     own = [*CLIENT_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
@@ -58,22 +58,38 @@ class FanChannel(aio.Channel):
         return start
 
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._fan("unary_unary", method, request_serializer, response_deserializer)
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._fan("unary_stream", method, request_serializer, response_deserializer)
 
     def stream_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._fan("stream_unary", method, request_serializer, response_deserializer)
 
     def stream_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _registered_method: Any = False
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: Any = False,
     ) -> Any:
         return self._fan("stream_stream", method, request_serializer, response_deserializer)
 

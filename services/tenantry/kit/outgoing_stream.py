@@ -23,9 +23,7 @@ class Ends(Protocol):
 class OutgoingStream:
     """One streaming call, of any of the three shapes."""
 
-    def __init__(
-        self, room: str, trip: Ends, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
-    ) -> None:
+    def __init__(self, room: str, trip: Ends, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]) -> None:
         self._room = room
         self._trip = trip
         self._encode = encode
@@ -170,7 +168,7 @@ class OutgoingStream:
 
 
 def _is_cancellation(failure: BaseException) -> bool:
-    """What a request iterator's own error comes back as: a network call raises the one, an in-process call the other."""
+    """What a request iterator's own error comes back as; which of the two depends on who notices first."""
     if isinstance(failure, aio.AioRpcError):
         return failure.code() is grpc.StatusCode.CANCELLED
     return isinstance(failure, asyncio.CancelledError)

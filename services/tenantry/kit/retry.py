@@ -44,7 +44,7 @@ def wait_before(attempt: int, error: TenantryError) -> float | None:
     if attempt >= MAX_ATTEMPTS or not isinstance(error, Unavailable):
         return None
     ceiling = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), MAX_BACKOFF_S)
-    backoff = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, not a secret
+    backoff = random.uniform(ceiling / 2, ceiling)
     return max(backoff, error.retry_after_s or 0.0)
 
 

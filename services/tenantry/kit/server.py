@@ -1,6 +1,6 @@
 """A room and how it is opened: its handlers behind the guard, found by channels of this process and by the listener.
 
-    built -> serving -> draining (health says NOT_SERVING, nothing new from outside, running calls end) -> stopped
+built -> serving -> draining (health says NOT_SERVING, nothing new from outside, running calls end) -> stopped
 """
 
 import asyncio
@@ -148,7 +148,7 @@ class Listener:
         await drain(self._rooms, grace_s)
         await stopping
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    async def _set_health(self, status: Any) -> None:
         for name in ("", *(r.name for r in self._rooms), *(s for r in self._rooms for s in r.services)):
             await self._health.set(name, status)
 

@@ -1,10 +1,10 @@
-"""Between `kit.errors` and gRPC: an error becomes a `google.rpc.Status`, and what a call failed with becomes an error."""
+"""Between `kit.errors` and gRPC: an error becomes a `google.rpc.Status`, and a failed call an error."""
 
-from typing import cast
+from typing import Any, cast
 
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
 from grpc import aio
 
 from tenantry.kit.errors import (
@@ -134,16 +134,15 @@ def _with(error: TenantryError, metadata: dict[str, str]) -> TenantryError:
     return error
 
 
-def _unpack(detail: Any, *into: Message) -> None:
+def _unpack(detail: AnyMessage, *into: Message) -> None:
     for message in into:
-        if detail.Is(message.DESCRIPTOR):
-            detail.Unpack(message)
+        if detail.Unpack(message):
             return
 
 
 def _without_details(failure: aio.AioRpcError, service: str) -> TenantryError:
-    """A status that no code of ours made: the words are the transport's and may name addresses, so they are not kept."""
-    named = {"service": service} if service else {}
+    """A status that no code of ours made: its words are the transport's and may name addresses, so they are dropped."""
+    named: dict[str, Any] = {"service": service} if service else {}
     whose = f"the service `{service}`" if service else "the service"
     match failure.code().name:
         case "DEADLINE_EXCEEDED":

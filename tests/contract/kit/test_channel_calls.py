@@ -253,7 +253,9 @@ async def test_bytes_can_be_forwarded_in_every_shape(open_house: Open) -> None:
     proofs = ((call.ASSERTION, "acme generate"),)
     one, two = text("a", 2).SerializeToString(), text("b", 2).SerializeToString()
     assert pb.EchoResponse.FromString(await house.raw("unary_unary", "Echo")(one, metadata=proofs)).text == "a"
-    many = [pb.EchoResponse.FromString(m).text async for m in house.raw("unary_stream", "EchoMany")(one, metadata=proofs)]
+    many = [
+        pb.EchoResponse.FromString(m).text async for m in house.raw("unary_stream", "EchoMany")(one, metadata=proofs)
+    ]
     assert many == ["a0", "a1"]
     gathered = await house.raw("stream_unary", "Collect")(iter([one, two]), metadata=proofs)
     assert pb.EchoResponse.FromString(gathered).text == "a,b"

@@ -1,4 +1,4 @@
-"""The listener of a process: health, reflection, rooms that share a contract, draining, and what is refused at start."""
+"""The listener of a process: health, reflection, rooms that share a contract, draining, and refusals at start."""
 
 import asyncio
 import os

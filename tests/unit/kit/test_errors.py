@@ -17,7 +17,9 @@ def test_reasons_are_the_names_of_the_contract() -> None:
     assert {reason.value for reason in Reason} == named
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not TenantryError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CLASSES if kind is not TenantryError], ids=lambda kind: kind.__name__
+)
 def test_every_class_has_a_code_of_grpc_and_stands_in_the_drawing(kind: type[TenantryError]) -> None:
     assert kind.code in code_pb2.Code.keys()
     assert kind.__name__ in (errors.__doc__ or "")
