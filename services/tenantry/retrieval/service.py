@@ -19,7 +19,7 @@ _FORMATS: dict[int, Format] = {
     pb.FORMAT_MARKDOWN: Format.MARKDOWN,
     pb.FORMAT_TEXT: Format.TEXT,
 }
-_OUTCOMES: dict[Outcome, pb.UpsertOutcome] = {
+_OUTCOMES: dict[Outcome, pb.UpsertOutcome.ValueType] = {
     Outcome.CREATED: pb.UPSERT_OUTCOME_CREATED,
     Outcome.UPDATED: pb.UPSERT_OUTCOME_UPDATED,
     Outcome.UNCHANGED: pb.UPSERT_OUTCOME_UNCHANGED,

@@ -7,10 +7,10 @@ tenant has at most one of each at a time. What has begun is finished even when i
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
 from tenantry.kit.owner import Tenant
@@ -21,6 +21,7 @@ from tenantry.retrieval.limits import Limits
 from tenantry.retrieval.open_files import OpenFiles
 from tenantry.retrieval.store import Document, Epoch, Found, Key, Query, Vectors
 from tenantry.retrieval.tenant_search import VectorMemory
+from tenantry.retrieval.under_way import UnderWay
 
 R = TypeVar("R")
 
@@ -39,7 +40,7 @@ class SqliteStore:
         self._writers = ThreadPoolExecutor(_WRITERS, "documents-write")
         self._files = OpenFiles(directory, open_files, self._readers)
         self._memory = VectorMemory(vector_bytes)
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way = UnderWay()
 
     async def provision(self, tenant: Tenant) -> bool:
         # Microseconds since 1970: later than any epoch that a tenant of this id had before, if there was one.
@@ -48,7 +49,7 @@ class SqliteStore:
         def made() -> bool:
             return tenant_file.make(self._files.path(tenant), tenant, epoch)
 
-        if await self._finish(self._in_writer(made)):
+        if await self._under_way.finish(self._in_writer(made)):
             return True
         try:
             await self._read(tenant, tenant_file.epoch_of)
@@ -104,7 +105,7 @@ class SqliteStore:
         return Epoch(await self._read(tenant, tenant_file.epoch_of), changing=False)
 
     async def close(self) -> None:
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._under_way.wait()
         await self._files.close()
         self._readers.shutdown()
         self._writers.shutdown()
@@ -116,24 +117,17 @@ class SqliteStore:
                     self._readers, _mapped(lambda: statement(file.connection(tenant, writes=False)))
                 )
 
-        return await self._finish(run())
+        return await self._under_way.finish(run())
 
     async def _write(self, tenant: Tenant, statement: Callable[[sqlite3.Connection], R]) -> R:
         async def run() -> R:
             async with self._files.use(tenant) as file, file.writing:
                 return await self._in_writer(lambda: statement(file.connection(tenant, writes=True)))
 
-        return await self._finish(run())
+        return await self._under_way.finish(run())
 
     async def _in_writer(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writers, _mapped(work))
-
-    async def _finish(self, work: Coroutine[Any, Any, R]) -> R:
-        """Go on to the end if the caller is cancelled: its lock must be held as long as the thread runs."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
 
 
 def _mapped(work: Callable[[], R]) -> Callable[[], R]:

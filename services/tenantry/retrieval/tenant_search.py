@@ -104,8 +104,8 @@ def search(
 def _by_words(connection: sqlite3.Connection, query: Query, allowed: str | None) -> dict[int, float]:
     if not query.words:
         return {}
-    # Each word is a quoted string, in which FTS5 knows no operators; `query.terms_of` left no quotes in it.
-    match = " OR ".join(f'"{word}"' for word in query.words if '"' not in word)
+    # Each word is a quoted string, in which FTS5 knows no operators, and a quote is doubled.
+    match = " OR ".join('"{}"'.format(word.replace('"', '""')) for word in query.words)
     within = f" AND rowid >> {ORDINAL_BITS} IN ({_ALLOWED})" if allowed is not None else ""
     rows = connection.execute(
         f"SELECT rowid, -rank FROM passages WHERE passages MATCH ?{within} ORDER BY rank LIMIT ?",

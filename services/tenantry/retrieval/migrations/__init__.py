@@ -1,0 +1,1 @@
+"""The tables that retrieval keeps beside Weaviate."""
