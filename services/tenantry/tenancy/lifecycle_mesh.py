@@ -25,5 +25,5 @@ class MeshLifecycle:
             telemetry.set_tenant(owner.id, "")
             return (await self._stub(service).DeprovisionTenant(request, timeout=CALL_S)).did
 
-    def _stub(self, service: str) -> "grpc_pb.LifecycleServiceAsyncStub":
+    def _stub(self, service: str) -> "grpc_pb.LifecycleServiceStub":
         return grpc_pb.LifecycleServiceStub(self._mesh.channel(service))

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.cache.v1 import cache_service_pb2 as _cache_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,47 +15,22 @@ GRPC_VERSION: str
 class CacheServiceStub:
     """CacheService keeps complete answers of the caller's tenant. One caller at a time leads the work on a key; others may wait for it."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
-    LookupEntry: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.LookupEntryRequest, _cache_service_pb2.LookupEntryResponse]
-    """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it."""
-    AwaitEntry: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.AwaitEntryRequest, _cache_service_pb2.AwaitEntryResponse]
-    """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
-    StoreEntry: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StoreEntryRequest, _cache_service_pb2.StoreEntryResponse]
-    """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
-    moved on.
-    """
-    RenewFlight: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.RenewFlightRequest, _cache_service_pb2.RenewFlightResponse]
-    """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits."""
-    AbandonFlight: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonFlightRequest, _cache_service_pb2.AbandonFlightResponse]
-    """AbandonFlight ends a flight without an answer, unless somebody waits and the caller asks to keep it then."""
-    InvalidateEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateEntriesRequest, _cache_service_pb2.InvalidateEntriesResponse]
-    """InvalidateEntries drops all entries of the caller's tenant."""
-    GetCacheStats: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetCacheStatsRequest, _cache_service_pb2.GetCacheStatsResponse]
-    """GetCacheStats counts look-ups of the caller's tenant."""
-
-@_typing.type_check_only
-class CacheServiceAsyncStub(CacheServiceStub):
-    """CacheService keeps complete answers of the caller's tenant. One caller at a time leads the work on a key; others may wait for it."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    LookupEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.LookupEntryRequest, _cache_service_pb2.LookupEntryResponse]  # type: ignore[assignment]
+    LookupEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.LookupEntryRequest, _cache_service_pb2.LookupEntryResponse]
     """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it."""
-    AwaitEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AwaitEntryRequest, _cache_service_pb2.AwaitEntryResponse]  # type: ignore[assignment]
+    AwaitEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AwaitEntryRequest, _cache_service_pb2.AwaitEntryResponse]
     """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
-    StoreEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreEntryRequest, _cache_service_pb2.StoreEntryResponse]  # type: ignore[assignment]
+    StoreEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreEntryRequest, _cache_service_pb2.StoreEntryResponse]
     """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
     moved on.
     """
-    RenewFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.RenewFlightRequest, _cache_service_pb2.RenewFlightResponse]  # type: ignore[assignment]
+    RenewFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.RenewFlightRequest, _cache_service_pb2.RenewFlightResponse]
     """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits."""
-    AbandonFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonFlightRequest, _cache_service_pb2.AbandonFlightResponse]  # type: ignore[assignment]
+    AbandonFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonFlightRequest, _cache_service_pb2.AbandonFlightResponse]
     """AbandonFlight ends a flight without an answer, unless somebody waits and the caller asks to keep it then."""
-    InvalidateEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateEntriesRequest, _cache_service_pb2.InvalidateEntriesResponse]  # type: ignore[assignment]
+    InvalidateEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateEntriesRequest, _cache_service_pb2.InvalidateEntriesResponse]
     """InvalidateEntries drops all entries of the caller's tenant."""
-    GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetCacheStatsRequest, _cache_service_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
+    GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetCacheStatsRequest, _cache_service_pb2.GetCacheStatsResponse]
     """GetCacheStats counts look-ups of the caller's tenant."""
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,24 +40,24 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     def LookupEntry(
         self,
         request: _cache_service_pb2.LookupEntryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.LookupEntryResponse, _abc.Awaitable[_cache_service_pb2.LookupEntryResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.LookupEntryRequest, _abc.Awaitable[_cache_service_pb2.LookupEntryResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.LookupEntryResponse]:
         """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it."""
 
     @_abc_1.abstractmethod
     def AwaitEntry(
         self,
         request: _cache_service_pb2.AwaitEntryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.AwaitEntryResponse, _abc.Awaitable[_cache_service_pb2.AwaitEntryResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.AwaitEntryRequest, _abc.Awaitable[_cache_service_pb2.AwaitEntryResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.AwaitEntryResponse]:
         """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
 
     @_abc_1.abstractmethod
     def StoreEntry(
         self,
         request: _cache_service_pb2.StoreEntryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.StoreEntryResponse, _abc.Awaitable[_cache_service_pb2.StoreEntryResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.StoreEntryRequest, _abc.Awaitable[_cache_service_pb2.StoreEntryResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.StoreEntryResponse]:
         """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
         moved on.
         """
@@ -105,32 +66,32 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     def RenewFlight(
         self,
         request: _cache_service_pb2.RenewFlightRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.RenewFlightResponse, _abc.Awaitable[_cache_service_pb2.RenewFlightResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.RenewFlightRequest, _abc.Awaitable[_cache_service_pb2.RenewFlightResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.RenewFlightResponse]:
         """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits."""
 
     @_abc_1.abstractmethod
     def AbandonFlight(
         self,
         request: _cache_service_pb2.AbandonFlightRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.AbandonFlightResponse, _abc.Awaitable[_cache_service_pb2.AbandonFlightResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.AbandonFlightRequest, _abc.Awaitable[_cache_service_pb2.AbandonFlightResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.AbandonFlightResponse]:
         """AbandonFlight ends a flight without an answer, unless somebody waits and the caller asks to keep it then."""
 
     @_abc_1.abstractmethod
     def InvalidateEntries(
         self,
         request: _cache_service_pb2.InvalidateEntriesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.InvalidateEntriesResponse, _abc.Awaitable[_cache_service_pb2.InvalidateEntriesResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.InvalidateEntriesRequest, _abc.Awaitable[_cache_service_pb2.InvalidateEntriesResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.InvalidateEntriesResponse]:
         """InvalidateEntries drops all entries of the caller's tenant."""
 
     @_abc_1.abstractmethod
     def GetCacheStats(
         self,
         request: _cache_service_pb2.GetCacheStatsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_service_pb2.GetCacheStatsResponse, _abc.Awaitable[_cache_service_pb2.GetCacheStatsResponse]]:
+        context: _aio.ServicerContext[_cache_service_pb2.GetCacheStatsRequest, _abc.Awaitable[_cache_service_pb2.GetCacheStatsResponse]],
+    ) -> _abc.Awaitable[_cache_service_pb2.GetCacheStatsResponse]:
         """GetCacheStats counts look-ups of the caller's tenant."""
 
-def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _aio.Server) -> None: ...

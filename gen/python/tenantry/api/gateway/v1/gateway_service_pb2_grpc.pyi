@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.gateway.v1 import gateway_service_pb2 as _gateway_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,23 +15,10 @@ GRPC_VERSION: str
 class GatewayServiceStub:
     """GatewayService answers from the tenant's own prompts, documents and models, within its limits."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> GatewayServiceAsyncStub: ...
-    GenerateContent: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GenerateContentRequest, _gateway_service_pb2.GenerateContentResponse]
-    """GenerateContent returns the whole answer."""
-    StreamGenerateContent: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.StreamGenerateContentRequest, _gateway_service_pb2.StreamGenerateContentResponse]
-    """StreamGenerateContent streams the answer from its first token."""
-
-@_typing.type_check_only
-class GatewayServiceAsyncStub(GatewayServiceStub):
-    """GatewayService answers from the tenant's own prompts, documents and models, within its limits."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GenerateContent: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GenerateContentRequest, _gateway_service_pb2.GenerateContentResponse]  # type: ignore[assignment]
+    GenerateContent: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GenerateContentRequest, _gateway_service_pb2.GenerateContentResponse]
     """GenerateContent returns the whole answer."""
-    StreamGenerateContent: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.StreamGenerateContentRequest, _gateway_service_pb2.StreamGenerateContentResponse]  # type: ignore[assignment]
+    StreamGenerateContent: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.StreamGenerateContentRequest, _gateway_service_pb2.StreamGenerateContentResponse]
     """StreamGenerateContent streams the answer from its first token."""
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -55,16 +28,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     def GenerateContent(
         self,
         request: _gateway_service_pb2.GenerateContentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_gateway_service_pb2.GenerateContentResponse, _abc.Awaitable[_gateway_service_pb2.GenerateContentResponse]]:
+        context: _aio.ServicerContext[_gateway_service_pb2.GenerateContentRequest, _abc.Awaitable[_gateway_service_pb2.GenerateContentResponse]],
+    ) -> _abc.Awaitable[_gateway_service_pb2.GenerateContentResponse]:
         """GenerateContent returns the whole answer."""
 
     @_abc_1.abstractmethod
     def StreamGenerateContent(
         self,
         request: _gateway_service_pb2.StreamGenerateContentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.StreamGenerateContentResponse], _abc.AsyncIterator[_gateway_service_pb2.StreamGenerateContentResponse]]:
+        context: _aio.ServicerContext[_gateway_service_pb2.StreamGenerateContentRequest, _abc.AsyncIterator[_gateway_service_pb2.StreamGenerateContentResponse]],
+    ) -> _abc.AsyncIterator[_gateway_service_pb2.StreamGenerateContentResponse]:
         """StreamGenerateContent streams the answer from its first token."""
 
-def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.insight.v1 import trace_service_pb2 as _trace_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,23 +15,10 @@ GRPC_VERSION: str
 class TraceServiceStub:
     """TraceService reads traces, of the caller's tenant alone."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
-    ListTraces: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.ListTracesRequest, _trace_service_pb2.ListTracesResponse]
-    """ListTraces lists traces, newest first."""
-    GetTrace: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]
-    """GetTrace reads one trace by its id or the request's id. Errors: NOT_FOUND, also for another tenant's."""
-
-@_typing.type_check_only
-class TraceServiceAsyncStub(TraceServiceStub):
-    """TraceService reads traces, of the caller's tenant alone."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListTraces: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.ListTracesRequest, _trace_service_pb2.ListTracesResponse]  # type: ignore[assignment]
+    ListTraces: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.ListTracesRequest, _trace_service_pb2.ListTracesResponse]
     """ListTraces lists traces, newest first."""
-    GetTrace: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]  # type: ignore[assignment]
+    GetTrace: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]
     """GetTrace reads one trace by its id or the request's id. Errors: NOT_FOUND, also for another tenant's."""
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -55,16 +28,16 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListTraces(
         self,
         request: _trace_service_pb2.ListTracesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.ListTracesResponse, _abc.Awaitable[_trace_service_pb2.ListTracesResponse]]:
+        context: _aio.ServicerContext[_trace_service_pb2.ListTracesRequest, _abc.Awaitable[_trace_service_pb2.ListTracesResponse]],
+    ) -> _abc.Awaitable[_trace_service_pb2.ListTracesResponse]:
         """ListTraces lists traces, newest first."""
 
     @_abc_1.abstractmethod
     def GetTrace(
         self,
         request: _trace_service_pb2.GetTraceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.GetTraceResponse, _abc.Awaitable[_trace_service_pb2.GetTraceResponse]]:
+        context: _aio.ServicerContext[_trace_service_pb2.GetTraceRequest, _abc.Awaitable[_trace_service_pb2.GetTraceResponse]],
+    ) -> _abc.Awaitable[_trace_service_pb2.GetTraceResponse]:
         """GetTrace reads one trace by its id or the request's id. Errors: NOT_FOUND, also for another tenant's."""
 
-def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.insight.v1 import usage_service_pb2 as _usage_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,23 +15,10 @@ GRPC_VERSION: str
 class UsageServiceStub:
     """UsageService reads the ledger of a tenant."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
-    GetUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetUsageRequest, _usage_service_pb2.GetUsageResponse]
-    """GetUsage sums a tenant's usage over a time, grouped as asked."""
-    ListUsageRecords: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]
-    """ListUsageRecords lists the entries of the ledger, newest first."""
-
-@_typing.type_check_only
-class UsageServiceAsyncStub(UsageServiceStub):
-    """UsageService reads the ledger of a tenant."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetUsageRequest, _usage_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    GetUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetUsageRequest, _usage_service_pb2.GetUsageResponse]
     """GetUsage sums a tenant's usage over a time, grouped as asked."""
-    ListUsageRecords: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]  # type: ignore[assignment]
+    ListUsageRecords: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]
     """ListUsageRecords lists the entries of the ledger, newest first."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -55,16 +28,16 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUsage(
         self,
         request: _usage_service_pb2.GetUsageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_usage_service_pb2.GetUsageResponse, _abc.Awaitable[_usage_service_pb2.GetUsageResponse]]:
+        context: _aio.ServicerContext[_usage_service_pb2.GetUsageRequest, _abc.Awaitable[_usage_service_pb2.GetUsageResponse]],
+    ) -> _abc.Awaitable[_usage_service_pb2.GetUsageResponse]:
         """GetUsage sums a tenant's usage over a time, grouped as asked."""
 
     @_abc_1.abstractmethod
     def ListUsageRecords(
         self,
         request: _usage_service_pb2.ListUsageRecordsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_usage_service_pb2.ListUsageRecordsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]]:
+        context: _aio.ServicerContext[_usage_service_pb2.ListUsageRecordsRequest, _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]],
+    ) -> _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]:
         """ListUsageRecords lists the entries of the ledger, newest first."""
 
-def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.lifecycle.v1 import lifecycle_service_pb2 as _lifecycle_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,29 +17,12 @@ class LifecycleServiceStub:
     so, and says what it did this time.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> LifecycleServiceAsyncStub: ...
-    ProvisionTenant: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ProvisionTenantRequest, _lifecycle_service_pb2.ProvisionTenantResponse]
-    """ProvisionTenant makes what the service needs to serve the tenant. Errors: FAILED_PRECONDITION when the id is known
-    under another organisation.
-    """
-    DeprovisionTenant: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.DeprovisionTenantRequest, _lifecycle_service_pb2.DeprovisionTenantResponse]
-    """DeprovisionTenant deletes all that the service keeps of the tenant, except what the law of the ledger keeps."""
-
-@_typing.type_check_only
-class LifecycleServiceAsyncStub(LifecycleServiceStub):
-    """LifecycleService is implemented by each service with tenant state. Both RPCs may be repeated: each makes the state
-    so, and says what it did this time.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ProvisionTenant: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ProvisionTenantRequest, _lifecycle_service_pb2.ProvisionTenantResponse]  # type: ignore[assignment]
+    ProvisionTenant: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ProvisionTenantRequest, _lifecycle_service_pb2.ProvisionTenantResponse]
     """ProvisionTenant makes what the service needs to serve the tenant. Errors: FAILED_PRECONDITION when the id is known
     under another organisation.
     """
-    DeprovisionTenant: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.DeprovisionTenantRequest, _lifecycle_service_pb2.DeprovisionTenantResponse]  # type: ignore[assignment]
+    DeprovisionTenant: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.DeprovisionTenantRequest, _lifecycle_service_pb2.DeprovisionTenantResponse]
     """DeprovisionTenant deletes all that the service keeps of the tenant, except what the law of the ledger keeps."""
 
 class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,8 +34,8 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     def ProvisionTenant(
         self,
         request: _lifecycle_service_pb2.ProvisionTenantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_lifecycle_service_pb2.ProvisionTenantResponse, _abc.Awaitable[_lifecycle_service_pb2.ProvisionTenantResponse]]:
+        context: _aio.ServicerContext[_lifecycle_service_pb2.ProvisionTenantRequest, _abc.Awaitable[_lifecycle_service_pb2.ProvisionTenantResponse]],
+    ) -> _abc.Awaitable[_lifecycle_service_pb2.ProvisionTenantResponse]:
         """ProvisionTenant makes what the service needs to serve the tenant. Errors: FAILED_PRECONDITION when the id is known
         under another organisation.
         """
@@ -75,8 +44,8 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeprovisionTenant(
         self,
         request: _lifecycle_service_pb2.DeprovisionTenantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_lifecycle_service_pb2.DeprovisionTenantResponse, _abc.Awaitable[_lifecycle_service_pb2.DeprovisionTenantResponse]]:
+        context: _aio.ServicerContext[_lifecycle_service_pb2.DeprovisionTenantRequest, _abc.Awaitable[_lifecycle_service_pb2.DeprovisionTenantResponse]],
+    ) -> _abc.Awaitable[_lifecycle_service_pb2.DeprovisionTenantResponse]:
         """DeprovisionTenant deletes all that the service keeps of the tenant, except what the law of the ledger keeps."""
 
-def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _aio.Server) -> None: ...

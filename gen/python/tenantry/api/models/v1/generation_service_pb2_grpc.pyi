@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.models.v1 import generation_service_pb2 as _generation_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,23 +15,10 @@ GRPC_VERSION: str
 class GenerationServiceStub:
     """GenerationService calls a provider with one tenant's messages and passages."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
-    GenerateContent: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateContentRequest, _generation_service_pb2.GenerateContentResponse]
-    """GenerateContent returns the whole answer. Falls back along the tenant's policy as long as nothing was answered."""
-    StreamGenerateContent: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateContentRequest, _generation_service_pb2.StreamGenerateContentResponse]
-    """StreamGenerateContent streams the answer. Falls back only before the first token."""
-
-@_typing.type_check_only
-class GenerationServiceAsyncStub(GenerationServiceStub):
-    """GenerationService calls a provider with one tenant's messages and passages."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GenerateContent: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateContentRequest, _generation_service_pb2.GenerateContentResponse]  # type: ignore[assignment]
+    GenerateContent: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateContentRequest, _generation_service_pb2.GenerateContentResponse]
     """GenerateContent returns the whole answer. Falls back along the tenant's policy as long as nothing was answered."""
-    StreamGenerateContent: _aio.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateContentRequest, _generation_service_pb2.StreamGenerateContentResponse]  # type: ignore[assignment]
+    StreamGenerateContent: _aio.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateContentRequest, _generation_service_pb2.StreamGenerateContentResponse]
     """StreamGenerateContent streams the answer. Falls back only before the first token."""
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -55,16 +28,16 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     def GenerateContent(
         self,
         request: _generation_service_pb2.GenerateContentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_generation_service_pb2.GenerateContentResponse, _abc.Awaitable[_generation_service_pb2.GenerateContentResponse]]:
+        context: _aio.ServicerContext[_generation_service_pb2.GenerateContentRequest, _abc.Awaitable[_generation_service_pb2.GenerateContentResponse]],
+    ) -> _abc.Awaitable[_generation_service_pb2.GenerateContentResponse]:
         """GenerateContent returns the whole answer. Falls back along the tenant's policy as long as nothing was answered."""
 
     @_abc_1.abstractmethod
     def StreamGenerateContent(
         self,
         request: _generation_service_pb2.StreamGenerateContentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.StreamGenerateContentResponse], _abc.AsyncIterator[_generation_service_pb2.StreamGenerateContentResponse]]:
+        context: _aio.ServicerContext[_generation_service_pb2.StreamGenerateContentRequest, _abc.AsyncIterator[_generation_service_pb2.StreamGenerateContentResponse]],
+    ) -> _abc.AsyncIterator[_generation_service_pb2.StreamGenerateContentResponse]:
         """StreamGenerateContent streams the answer. Falls back only before the first token."""
 
-def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.models.v1 import model_service_pb2 as _model_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,53 +15,24 @@ GRPC_VERSION: str
 class ModelServiceStub:
     """ModelService keeps models and each tenant's routing policy."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
-    ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """ListModels lists the models that the caller's tenant can reach."""
-    SelectModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SelectModelRequest, _model_service_pb2.SelectModelResponse]
-    """SelectModel chooses a model by the tenant's policy and says why. Errors: PERMISSION_DENIED for a denied model; FAILED_PRECONDITION
-    when none fits.
-    """
-    GetRoutingPolicy: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetRoutingPolicyRequest, _model_service_pb2.GetRoutingPolicyResponse]
-    """GetRoutingPolicy reads a tenant's policy."""
-    UpdateRoutingPolicy: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UpdateRoutingPolicyRequest, _model_service_pb2.UpdateRoutingPolicyResponse]
-    """UpdateRoutingPolicy replaces a tenant's policy. Errors: ABORTED when the version is not the current one."""
-    RegisterModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RegisterModelRequest, _model_service_pb2.RegisterModelResponse]
-    """RegisterModel registers a model, for all tenants (operators only) or for one. The same again changes nothing. Errors:
-    ALREADY_EXISTS when the id is taken by one that differs.
-    """
-    DeregisterModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeregisterModelRequest, _model_service_pb2.DeregisterModelResponse]
-    """DeregisterModel removes a model."""
-    SetProviderCredential: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetProviderCredentialRequest, _model_service_pb2.SetProviderCredentialResponse]
-    """SetProviderCredential sets the key with which a provider is called, for all tenants (operators only) or for one. It can't be read
-    again.
-    """
-
-@_typing.type_check_only
-class ModelServiceAsyncStub(ModelServiceStub):
-    """ModelService keeps models and each tenant's routing policy."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
+    ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
     """ListModels lists the models that the caller's tenant can reach."""
-    SelectModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SelectModelRequest, _model_service_pb2.SelectModelResponse]  # type: ignore[assignment]
+    SelectModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SelectModelRequest, _model_service_pb2.SelectModelResponse]
     """SelectModel chooses a model by the tenant's policy and says why. Errors: PERMISSION_DENIED for a denied model; FAILED_PRECONDITION
     when none fits.
     """
-    GetRoutingPolicy: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetRoutingPolicyRequest, _model_service_pb2.GetRoutingPolicyResponse]  # type: ignore[assignment]
+    GetRoutingPolicy: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetRoutingPolicyRequest, _model_service_pb2.GetRoutingPolicyResponse]
     """GetRoutingPolicy reads a tenant's policy."""
-    UpdateRoutingPolicy: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UpdateRoutingPolicyRequest, _model_service_pb2.UpdateRoutingPolicyResponse]  # type: ignore[assignment]
+    UpdateRoutingPolicy: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UpdateRoutingPolicyRequest, _model_service_pb2.UpdateRoutingPolicyResponse]
     """UpdateRoutingPolicy replaces a tenant's policy. Errors: ABORTED when the version is not the current one."""
-    RegisterModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RegisterModelRequest, _model_service_pb2.RegisterModelResponse]  # type: ignore[assignment]
+    RegisterModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RegisterModelRequest, _model_service_pb2.RegisterModelResponse]
     """RegisterModel registers a model, for all tenants (operators only) or for one. The same again changes nothing. Errors:
     ALREADY_EXISTS when the id is taken by one that differs.
     """
-    DeregisterModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeregisterModelRequest, _model_service_pb2.DeregisterModelResponse]  # type: ignore[assignment]
+    DeregisterModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeregisterModelRequest, _model_service_pb2.DeregisterModelResponse]
     """DeregisterModel removes a model."""
-    SetProviderCredential: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetProviderCredentialRequest, _model_service_pb2.SetProviderCredentialResponse]  # type: ignore[assignment]
+    SetProviderCredential: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetProviderCredentialRequest, _model_service_pb2.SetProviderCredentialResponse]
     """SetProviderCredential sets the key with which a provider is called, for all tenants (operators only) or for one. It can't be read
     again.
     """
@@ -87,16 +44,16 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListModels(
         self,
         request: _model_service_pb2.ListModelsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.ListModelsRequest, _abc.Awaitable[_model_service_pb2.ListModelsResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.ListModelsResponse]:
         """ListModels lists the models that the caller's tenant can reach."""
 
     @_abc_1.abstractmethod
     def SelectModel(
         self,
         request: _model_service_pb2.SelectModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.SelectModelResponse, _abc.Awaitable[_model_service_pb2.SelectModelResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.SelectModelRequest, _abc.Awaitable[_model_service_pb2.SelectModelResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.SelectModelResponse]:
         """SelectModel chooses a model by the tenant's policy and says why. Errors: PERMISSION_DENIED for a denied model; FAILED_PRECONDITION
         when none fits.
         """
@@ -105,24 +62,24 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetRoutingPolicy(
         self,
         request: _model_service_pb2.GetRoutingPolicyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.GetRoutingPolicyResponse, _abc.Awaitable[_model_service_pb2.GetRoutingPolicyResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.GetRoutingPolicyRequest, _abc.Awaitable[_model_service_pb2.GetRoutingPolicyResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.GetRoutingPolicyResponse]:
         """GetRoutingPolicy reads a tenant's policy."""
 
     @_abc_1.abstractmethod
     def UpdateRoutingPolicy(
         self,
         request: _model_service_pb2.UpdateRoutingPolicyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.UpdateRoutingPolicyResponse, _abc.Awaitable[_model_service_pb2.UpdateRoutingPolicyResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.UpdateRoutingPolicyRequest, _abc.Awaitable[_model_service_pb2.UpdateRoutingPolicyResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.UpdateRoutingPolicyResponse]:
         """UpdateRoutingPolicy replaces a tenant's policy. Errors: ABORTED when the version is not the current one."""
 
     @_abc_1.abstractmethod
     def RegisterModel(
         self,
         request: _model_service_pb2.RegisterModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.RegisterModelResponse, _abc.Awaitable[_model_service_pb2.RegisterModelResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.RegisterModelRequest, _abc.Awaitable[_model_service_pb2.RegisterModelResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.RegisterModelResponse]:
         """RegisterModel registers a model, for all tenants (operators only) or for one. The same again changes nothing. Errors:
         ALREADY_EXISTS when the id is taken by one that differs.
         """
@@ -131,18 +88,18 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeregisterModel(
         self,
         request: _model_service_pb2.DeregisterModelRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.DeregisterModelResponse, _abc.Awaitable[_model_service_pb2.DeregisterModelResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.DeregisterModelRequest, _abc.Awaitable[_model_service_pb2.DeregisterModelResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.DeregisterModelResponse]:
         """DeregisterModel removes a model."""
 
     @_abc_1.abstractmethod
     def SetProviderCredential(
         self,
         request: _model_service_pb2.SetProviderCredentialRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.SetProviderCredentialResponse, _abc.Awaitable[_model_service_pb2.SetProviderCredentialResponse]]:
+        context: _aio.ServicerContext[_model_service_pb2.SetProviderCredentialRequest, _abc.Awaitable[_model_service_pb2.SetProviderCredentialResponse]],
+    ) -> _abc.Awaitable[_model_service_pb2.SetProviderCredentialResponse]:
         """SetProviderCredential sets the key with which a provider is called, for all tenants (operators only) or for one. It can't be read
         again.
         """
 
-def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _aio.Server) -> None: ...

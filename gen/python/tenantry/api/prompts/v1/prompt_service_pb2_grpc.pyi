@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.prompts.v1 import prompt_service_pb2 as _prompt_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,53 +15,24 @@ GRPC_VERSION: str
 class PromptServiceStub:
     """PromptService keeps a tenant's prompts. Revisions never change; the alias `production` points at one."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PromptServiceAsyncStub: ...
-    CreatePrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]
-    """CreatePrompt makes a prompt with revision 1 and points `production` at it. Errors: INVALID_ARGUMENT when the template does not
-    compile; ALREADY_EXISTS.
-    """
-    UpdatePrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]
-    """UpdatePrompt adds a revision and points `production` at it. Errors: ABORTED when the version is not the current one."""
-    GetPrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]
-    """GetPrompt reads a prompt and one of its revisions."""
-    ListPrompts: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
-    """ListPrompts lists a tenant's prompts by name."""
-    ListPromptRevisions: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptRevisionsRequest, _prompt_service_pb2.ListPromptRevisionsResponse]
-    """ListPromptRevisions lists the revisions of one prompt, newest first."""
-    RollbackPrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.RollbackPromptRequest, _prompt_service_pb2.RollbackPromptResponse]
-    """RollbackPrompt points `production` at an earlier revision."""
-    DeletePrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.DeletePromptRequest, _prompt_service_pb2.DeletePromptResponse]
-    """DeletePrompt deletes a prompt with its revisions. Errors: ABORTED when the version is not the current one."""
-    RenderPrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]
-    """RenderPrompt renders a prompt of the caller's tenant with variables. Errors: NOT_FOUND; INVALID_ARGUMENT when a variable is
-    missing or the template runs out of fuel (time) or of 256 KiB of output.
-    """
-
-@_typing.type_check_only
-class PromptServiceAsyncStub(PromptServiceStub):
-    """PromptService keeps a tenant's prompts. Revisions never change; the alias `production` points at one."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]  # type: ignore[assignment]
+    CreatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]
     """CreatePrompt makes a prompt with revision 1 and points `production` at it. Errors: INVALID_ARGUMENT when the template does not
     compile; ALREADY_EXISTS.
     """
-    UpdatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]  # type: ignore[assignment]
+    UpdatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]
     """UpdatePrompt adds a revision and points `production` at it. Errors: ABORTED when the version is not the current one."""
-    GetPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]  # type: ignore[assignment]
+    GetPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]
     """GetPrompt reads a prompt and one of its revisions."""
-    ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
+    ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
     """ListPrompts lists a tenant's prompts by name."""
-    ListPromptRevisions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptRevisionsRequest, _prompt_service_pb2.ListPromptRevisionsResponse]  # type: ignore[assignment]
+    ListPromptRevisions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptRevisionsRequest, _prompt_service_pb2.ListPromptRevisionsResponse]
     """ListPromptRevisions lists the revisions of one prompt, newest first."""
-    RollbackPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RollbackPromptRequest, _prompt_service_pb2.RollbackPromptResponse]  # type: ignore[assignment]
+    RollbackPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RollbackPromptRequest, _prompt_service_pb2.RollbackPromptResponse]
     """RollbackPrompt points `production` at an earlier revision."""
-    DeletePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.DeletePromptRequest, _prompt_service_pb2.DeletePromptResponse]  # type: ignore[assignment]
+    DeletePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.DeletePromptRequest, _prompt_service_pb2.DeletePromptResponse]
     """DeletePrompt deletes a prompt with its revisions. Errors: ABORTED when the version is not the current one."""
-    RenderPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]  # type: ignore[assignment]
+    RenderPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]
     """RenderPrompt renders a prompt of the caller's tenant with variables. Errors: NOT_FOUND; INVALID_ARGUMENT when a variable is
     missing or the template runs out of fuel (time) or of 256 KiB of output.
     """
@@ -87,8 +44,8 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreatePrompt(
         self,
         request: _prompt_service_pb2.CreatePromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.CreatePromptResponse, _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.CreatePromptRequest, _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]:
         """CreatePrompt makes a prompt with revision 1 and points `production` at it. Errors: INVALID_ARGUMENT when the template does not
         compile; ALREADY_EXISTS.
         """
@@ -97,58 +54,58 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdatePrompt(
         self,
         request: _prompt_service_pb2.UpdatePromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.UpdatePromptResponse, _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.UpdatePromptRequest, _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]:
         """UpdatePrompt adds a revision and points `production` at it. Errors: ABORTED when the version is not the current one."""
 
     @_abc_1.abstractmethod
     def GetPrompt(
         self,
         request: _prompt_service_pb2.GetPromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.GetPromptResponse, _abc.Awaitable[_prompt_service_pb2.GetPromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.GetPromptRequest, _abc.Awaitable[_prompt_service_pb2.GetPromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.GetPromptResponse]:
         """GetPrompt reads a prompt and one of its revisions."""
 
     @_abc_1.abstractmethod
     def ListPrompts(
         self,
         request: _prompt_service_pb2.ListPromptsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.ListPromptsResponse, _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.ListPromptsRequest, _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]:
         """ListPrompts lists a tenant's prompts by name."""
 
     @_abc_1.abstractmethod
     def ListPromptRevisions(
         self,
         request: _prompt_service_pb2.ListPromptRevisionsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.ListPromptRevisionsResponse, _abc.Awaitable[_prompt_service_pb2.ListPromptRevisionsResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.ListPromptRevisionsRequest, _abc.Awaitable[_prompt_service_pb2.ListPromptRevisionsResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.ListPromptRevisionsResponse]:
         """ListPromptRevisions lists the revisions of one prompt, newest first."""
 
     @_abc_1.abstractmethod
     def RollbackPrompt(
         self,
         request: _prompt_service_pb2.RollbackPromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.RollbackPromptResponse, _abc.Awaitable[_prompt_service_pb2.RollbackPromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.RollbackPromptRequest, _abc.Awaitable[_prompt_service_pb2.RollbackPromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.RollbackPromptResponse]:
         """RollbackPrompt points `production` at an earlier revision."""
 
     @_abc_1.abstractmethod
     def DeletePrompt(
         self,
         request: _prompt_service_pb2.DeletePromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.DeletePromptResponse, _abc.Awaitable[_prompt_service_pb2.DeletePromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.DeletePromptRequest, _abc.Awaitable[_prompt_service_pb2.DeletePromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.DeletePromptResponse]:
         """DeletePrompt deletes a prompt with its revisions. Errors: ABORTED when the version is not the current one."""
 
     @_abc_1.abstractmethod
     def RenderPrompt(
         self,
         request: _prompt_service_pb2.RenderPromptRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_prompt_service_pb2.RenderPromptResponse, _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]]:
+        context: _aio.ServicerContext[_prompt_service_pb2.RenderPromptRequest, _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]:
         """RenderPrompt renders a prompt of the caller's tenant with variables. Errors: NOT_FOUND; INVALID_ARGUMENT when a variable is
         missing or the template runs out of fuel (time) or of 256 KiB of output.
         """
 
-def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _aio.Server) -> None: ...

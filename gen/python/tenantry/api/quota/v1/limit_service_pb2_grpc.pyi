@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.quota.v1 import limit_service_pb2 as _limit_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,27 +15,12 @@ GRPC_VERSION: str
 class LimitServiceStub:
     """LimitService reads and sets limits."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> LimitServiceAsyncStub: ...
-    GetQuotaLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaLimitsRequest, _limit_service_pb2.GetQuotaLimitsResponse]
-    """GetQuotaLimits reads a tenant's limits as they apply now."""
-    GetQuotaUsage: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaUsageRequest, _limit_service_pb2.GetQuotaUsageResponse]
-    """GetQuotaUsage reads how much of each limit is taken now."""
-    UpdateQuotaLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.UpdateQuotaLimitsRequest, _limit_service_pb2.UpdateQuotaLimitsResponse]
-    """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one."""
-
-@_typing.type_check_only
-class LimitServiceAsyncStub(LimitServiceStub):
-    """LimitService reads and sets limits."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaLimitsRequest, _limit_service_pb2.GetQuotaLimitsResponse]  # type: ignore[assignment]
+    GetQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaLimitsRequest, _limit_service_pb2.GetQuotaLimitsResponse]
     """GetQuotaLimits reads a tenant's limits as they apply now."""
-    GetQuotaUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaUsageRequest, _limit_service_pb2.GetQuotaUsageResponse]  # type: ignore[assignment]
+    GetQuotaUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaUsageRequest, _limit_service_pb2.GetQuotaUsageResponse]
     """GetQuotaUsage reads how much of each limit is taken now."""
-    UpdateQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.UpdateQuotaLimitsRequest, _limit_service_pb2.UpdateQuotaLimitsResponse]  # type: ignore[assignment]
+    UpdateQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.UpdateQuotaLimitsRequest, _limit_service_pb2.UpdateQuotaLimitsResponse]
     """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one."""
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,24 +30,24 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetQuotaLimits(
         self,
         request: _limit_service_pb2.GetQuotaLimitsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_limit_service_pb2.GetQuotaLimitsResponse, _abc.Awaitable[_limit_service_pb2.GetQuotaLimitsResponse]]:
+        context: _aio.ServicerContext[_limit_service_pb2.GetQuotaLimitsRequest, _abc.Awaitable[_limit_service_pb2.GetQuotaLimitsResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.GetQuotaLimitsResponse]:
         """GetQuotaLimits reads a tenant's limits as they apply now."""
 
     @_abc_1.abstractmethod
     def GetQuotaUsage(
         self,
         request: _limit_service_pb2.GetQuotaUsageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_limit_service_pb2.GetQuotaUsageResponse, _abc.Awaitable[_limit_service_pb2.GetQuotaUsageResponse]]:
+        context: _aio.ServicerContext[_limit_service_pb2.GetQuotaUsageRequest, _abc.Awaitable[_limit_service_pb2.GetQuotaUsageResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.GetQuotaUsageResponse]:
         """GetQuotaUsage reads how much of each limit is taken now."""
 
     @_abc_1.abstractmethod
     def UpdateQuotaLimits(
         self,
         request: _limit_service_pb2.UpdateQuotaLimitsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_limit_service_pb2.UpdateQuotaLimitsResponse, _abc.Awaitable[_limit_service_pb2.UpdateQuotaLimitsResponse]]:
+        context: _aio.ServicerContext[_limit_service_pb2.UpdateQuotaLimitsRequest, _abc.Awaitable[_limit_service_pb2.UpdateQuotaLimitsResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.UpdateQuotaLimitsResponse]:
         """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one."""
 
-def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _aio.Server) -> None: ...

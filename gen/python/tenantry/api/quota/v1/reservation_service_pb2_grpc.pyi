@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.quota.v1 import reservation_service_pb2 as _reservation_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,39 +15,18 @@ GRPC_VERSION: str
 class ReservationServiceStub:
     """ReservationService checks all limits of a request, takes what it may use, and settles what it did use."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ReservationServiceAsyncStub: ...
-    ReserveQuota: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ReserveQuotaRequest, _reservation_service_pb2.ReserveQuotaResponse]
-    """ReserveQuota checks and takes all limits of a request, all or none. The same nonce gets the same receipt. Errors:
-    RESOURCE_EXHAUSTED with QuotaFailure (which limits) and RetryInfo (when they would admit it).
-    """
-    RenewReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.RenewReservationRequest, _reservation_service_pb2.RenewReservationResponse]
-    """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept."""
-    CommitReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.CommitReservationRequest, _reservation_service_pb2.CommitReservationResponse]
-    """CommitReservation settles a hold with the true usage, which enters the ledger. The first settlement wins; again is the
-    same as once. A valid receipt whose hold was swept is still recorded, and replaces the estimate.
-    """
-    ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseReservationRequest, _reservation_service_pb2.ReleaseReservationResponse]
-    """ReleaseReservation gives a hold back unused: nothing was done for it, nothing enters the ledger."""
-
-@_typing.type_check_only
-class ReservationServiceAsyncStub(ReservationServiceStub):
-    """ReservationService checks all limits of a request, takes what it may use, and settles what it did use."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ReserveQuota: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReserveQuotaRequest, _reservation_service_pb2.ReserveQuotaResponse]  # type: ignore[assignment]
+    ReserveQuota: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReserveQuotaRequest, _reservation_service_pb2.ReserveQuotaResponse]
     """ReserveQuota checks and takes all limits of a request, all or none. The same nonce gets the same receipt. Errors:
     RESOURCE_EXHAUSTED with QuotaFailure (which limits) and RetryInfo (when they would admit it).
     """
-    RenewReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.RenewReservationRequest, _reservation_service_pb2.RenewReservationResponse]  # type: ignore[assignment]
+    RenewReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.RenewReservationRequest, _reservation_service_pb2.RenewReservationResponse]
     """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept."""
-    CommitReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.CommitReservationRequest, _reservation_service_pb2.CommitReservationResponse]  # type: ignore[assignment]
+    CommitReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.CommitReservationRequest, _reservation_service_pb2.CommitReservationResponse]
     """CommitReservation settles a hold with the true usage, which enters the ledger. The first settlement wins; again is the
     same as once. A valid receipt whose hold was swept is still recorded, and replaces the estimate.
     """
-    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseReservationRequest, _reservation_service_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
+    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseReservationRequest, _reservation_service_pb2.ReleaseReservationResponse]
     """ReleaseReservation gives a hold back unused: nothing was done for it, nothing enters the ledger."""
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,8 +36,8 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReserveQuota(
         self,
         request: _reservation_service_pb2.ReserveQuotaRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reservation_service_pb2.ReserveQuotaResponse, _abc.Awaitable[_reservation_service_pb2.ReserveQuotaResponse]]:
+        context: _aio.ServicerContext[_reservation_service_pb2.ReserveQuotaRequest, _abc.Awaitable[_reservation_service_pb2.ReserveQuotaResponse]],
+    ) -> _abc.Awaitable[_reservation_service_pb2.ReserveQuotaResponse]:
         """ReserveQuota checks and takes all limits of a request, all or none. The same nonce gets the same receipt. Errors:
         RESOURCE_EXHAUSTED with QuotaFailure (which limits) and RetryInfo (when they would admit it).
         """
@@ -81,16 +46,16 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     def RenewReservation(
         self,
         request: _reservation_service_pb2.RenewReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reservation_service_pb2.RenewReservationResponse, _abc.Awaitable[_reservation_service_pb2.RenewReservationResponse]]:
+        context: _aio.ServicerContext[_reservation_service_pb2.RenewReservationRequest, _abc.Awaitable[_reservation_service_pb2.RenewReservationResponse]],
+    ) -> _abc.Awaitable[_reservation_service_pb2.RenewReservationResponse]:
         """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept."""
 
     @_abc_1.abstractmethod
     def CommitReservation(
         self,
         request: _reservation_service_pb2.CommitReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reservation_service_pb2.CommitReservationResponse, _abc.Awaitable[_reservation_service_pb2.CommitReservationResponse]]:
+        context: _aio.ServicerContext[_reservation_service_pb2.CommitReservationRequest, _abc.Awaitable[_reservation_service_pb2.CommitReservationResponse]],
+    ) -> _abc.Awaitable[_reservation_service_pb2.CommitReservationResponse]:
         """CommitReservation settles a hold with the true usage, which enters the ledger. The first settlement wins; again is the
         same as once. A valid receipt whose hold was swept is still recorded, and replaces the estimate.
         """
@@ -99,8 +64,8 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReleaseReservation(
         self,
         request: _reservation_service_pb2.ReleaseReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_reservation_service_pb2.ReleaseReservationResponse, _abc.Awaitable[_reservation_service_pb2.ReleaseReservationResponse]]:
+        context: _aio.ServicerContext[_reservation_service_pb2.ReleaseReservationRequest, _abc.Awaitable[_reservation_service_pb2.ReleaseReservationResponse]],
+    ) -> _abc.Awaitable[_reservation_service_pb2.ReleaseReservationResponse]:
         """ReleaseReservation gives a hold back unused: nothing was done for it, nothing enters the ledger."""
 
-def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.quota.v1 import settlement_service_pb2 as _settlement_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,21 +15,8 @@ GRPC_VERSION: str
 class SettlementServiceStub:
     """SettlementService hands the outbox to the ledger, each entry at least once and until acknowledged."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SettlementServiceAsyncStub: ...
-    StreamSettledUsage: _grpc.StreamStreamMultiCallable[_settlement_service_pb2.StreamSettledUsageRequest, _settlement_service_pb2.StreamSettledUsageResponse]
-    """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
-    cursors, which are then trimmed. The server sends what is there and then waits for more.
-    """
-
-@_typing.type_check_only
-class SettlementServiceAsyncStub(SettlementServiceStub):
-    """SettlementService hands the outbox to the ledger, each entry at least once and until acknowledged."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    StreamSettledUsage: _aio.StreamStreamMultiCallable[_settlement_service_pb2.StreamSettledUsageRequest, _settlement_service_pb2.StreamSettledUsageResponse]  # type: ignore[assignment]
+    StreamSettledUsage: _aio.StreamStreamMultiCallable[_settlement_service_pb2.StreamSettledUsageRequest, _settlement_service_pb2.StreamSettledUsageResponse]
     """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
     cursors, which are then trimmed. The server sends what is there and then waits for more.
     """
@@ -54,11 +27,11 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StreamSettledUsage(
         self,
-        request_iterator: _MaybeAsyncIterator[_settlement_service_pb2.StreamSettledUsageRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_settlement_service_pb2.StreamSettledUsageResponse], _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageResponse]]:
+        request_iterator: _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageRequest], _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageResponse]],
+    ) -> _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageResponse]:
         """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
         cursors, which are then trimmed. The server sends what is there and then waits for more.
         """
 
-def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.retrieval.v1 import document_service_pb2 as _document_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,41 +15,19 @@ GRPC_VERSION: str
 class DocumentServiceStub:
     """DocumentService keeps and searches the documents of the caller's tenant, and of no other."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> DocumentServiceAsyncStub: ...
-    UpsertDocuments: _grpc.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]
-    """UpsertDocuments takes documents one by one and answers each when it is stored. A document that is the same as the stored one
-    does nothing. A bad document is answered with its error and the stream goes on; a fault of a store ends the stream, and what
-    was answered before is stored.
-    """
-    DeleteDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
-    """DeleteDocument deletes one document. Doing so again changes nothing."""
-    ListDocuments: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
-    """ListDocuments lists documents by collection and id."""
-    SearchPassages: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.SearchPassagesRequest, _document_service_pb2.SearchPassagesResponse]
-    """SearchPassages returns the passages that fit a query best, by BM25 and vectors, fused."""
-    GetDocumentsEpoch: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentsEpochRequest, _document_service_pb2.GetDocumentsEpochResponse]
-    """GetDocumentsEpoch returns the number that changes with every change of the tenant's documents."""
-
-@_typing.type_check_only
-class DocumentServiceAsyncStub(DocumentServiceStub):
-    """DocumentService keeps and searches the documents of the caller's tenant, and of no other."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    UpsertDocuments: _aio.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
+    UpsertDocuments: _aio.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]
     """UpsertDocuments takes documents one by one and answers each when it is stored. A document that is the same as the stored one
     does nothing. A bad document is answered with its error and the stream goes on; a fault of a store ends the stream, and what
     was answered before is stored.
     """
-    DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
+    DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
     """DeleteDocument deletes one document. Doing so again changes nothing."""
-    ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
+    ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
     """ListDocuments lists documents by collection and id."""
-    SearchPassages: _aio.UnaryUnaryMultiCallable[_document_service_pb2.SearchPassagesRequest, _document_service_pb2.SearchPassagesResponse]  # type: ignore[assignment]
+    SearchPassages: _aio.UnaryUnaryMultiCallable[_document_service_pb2.SearchPassagesRequest, _document_service_pb2.SearchPassagesResponse]
     """SearchPassages returns the passages that fit a query best, by BM25 and vectors, fused."""
-    GetDocumentsEpoch: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentsEpochRequest, _document_service_pb2.GetDocumentsEpochResponse]  # type: ignore[assignment]
+    GetDocumentsEpoch: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentsEpochRequest, _document_service_pb2.GetDocumentsEpochResponse]
     """GetDocumentsEpoch returns the number that changes with every change of the tenant's documents."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -72,9 +36,9 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def UpsertDocuments(
         self,
-        request_iterator: _MaybeAsyncIterator[_document_service_pb2.UpsertDocumentsRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_document_service_pb2.UpsertDocumentsResponse], _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsResponse]]:
+        request_iterator: _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_document_service_pb2.UpsertDocumentsRequest], _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsResponse]],
+    ) -> _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsResponse]:
         """UpsertDocuments takes documents one by one and answers each when it is stored. A document that is the same as the stored one
         does nothing. A bad document is answered with its error and the stream goes on; a fault of a store ends the stream, and what
         was answered before is stored.
@@ -84,32 +48,32 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteDocument(
         self,
         request: _document_service_pb2.DeleteDocumentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_document_service_pb2.DeleteDocumentResponse, _abc.Awaitable[_document_service_pb2.DeleteDocumentResponse]]:
+        context: _aio.ServicerContext[_document_service_pb2.DeleteDocumentRequest, _abc.Awaitable[_document_service_pb2.DeleteDocumentResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.DeleteDocumentResponse]:
         """DeleteDocument deletes one document. Doing so again changes nothing."""
 
     @_abc_1.abstractmethod
     def ListDocuments(
         self,
         request: _document_service_pb2.ListDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_document_service_pb2.ListDocumentsResponse, _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]]:
+        context: _aio.ServicerContext[_document_service_pb2.ListDocumentsRequest, _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]:
         """ListDocuments lists documents by collection and id."""
 
     @_abc_1.abstractmethod
     def SearchPassages(
         self,
         request: _document_service_pb2.SearchPassagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_document_service_pb2.SearchPassagesResponse, _abc.Awaitable[_document_service_pb2.SearchPassagesResponse]]:
+        context: _aio.ServicerContext[_document_service_pb2.SearchPassagesRequest, _abc.Awaitable[_document_service_pb2.SearchPassagesResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.SearchPassagesResponse]:
         """SearchPassages returns the passages that fit a query best, by BM25 and vectors, fused."""
 
     @_abc_1.abstractmethod
     def GetDocumentsEpoch(
         self,
         request: _document_service_pb2.GetDocumentsEpochRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_document_service_pb2.GetDocumentsEpochResponse, _abc.Awaitable[_document_service_pb2.GetDocumentsEpochResponse]]:
+        context: _aio.ServicerContext[_document_service_pb2.GetDocumentsEpochRequest, _abc.Awaitable[_document_service_pb2.GetDocumentsEpochResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.GetDocumentsEpochResponse]:
         """GetDocumentsEpoch returns the number that changes with every change of the tenant's documents."""
 
-def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _aio.Server) -> None: ...

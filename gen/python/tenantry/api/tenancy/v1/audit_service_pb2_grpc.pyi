@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.tenancy.v1 import audit_service_pb2 as _audit_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,19 +15,8 @@ GRPC_VERSION: str
 class AuditServiceStub:
     """AuditService reads what administrators did."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
-    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
-    """ListAuditEvents lists a tenant's events, newest first."""
-
-@_typing.type_check_only
-class AuditServiceAsyncStub(AuditServiceStub):
-    """AuditService reads what administrators did."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
     """ListAuditEvents lists a tenant's events, newest first."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -51,8 +26,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListAuditEvents(
         self,
         request: _audit_service_pb2.ListAuditEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_audit_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]]:
+        context: _aio.ServicerContext[_audit_service_pb2.ListAuditEventsRequest, _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]:
         """ListAuditEvents lists a tenant's events, newest first."""
 
-def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.tenancy.v1 import identity_service_pb2 as _identity_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,31 +15,14 @@ GRPC_VERSION: str
 class IdentityServiceStub:
     """IdentityService turns credentials into assertions and hands out the keys that verify them."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
-    AuthenticateCaller: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.AuthenticateCallerRequest, _identity_service_pb2.AuthenticateCallerResponse]
-    """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
-    valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
-    """
-    ListSigningKeys: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]
-    """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
-    RenewServiceToken: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RenewServiceTokenRequest, _identity_service_pb2.RenewServiceTokenResponse]
-    """RenewServiceToken returns a new service token for the service that asks."""
-
-@_typing.type_check_only
-class IdentityServiceAsyncStub(IdentityServiceStub):
-    """IdentityService turns credentials into assertions and hands out the keys that verify them."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    AuthenticateCaller: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.AuthenticateCallerRequest, _identity_service_pb2.AuthenticateCallerResponse]  # type: ignore[assignment]
+    AuthenticateCaller: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.AuthenticateCallerRequest, _identity_service_pb2.AuthenticateCallerResponse]
     """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
     valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
     """
-    ListSigningKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]  # type: ignore[assignment]
+    ListSigningKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]
     """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
-    RenewServiceToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RenewServiceTokenRequest, _identity_service_pb2.RenewServiceTokenResponse]  # type: ignore[assignment]
+    RenewServiceToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RenewServiceTokenRequest, _identity_service_pb2.RenewServiceTokenResponse]
     """RenewServiceToken returns a new service token for the service that asks."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,8 +32,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     def AuthenticateCaller(
         self,
         request: _identity_service_pb2.AuthenticateCallerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.AuthenticateCallerResponse, _abc.Awaitable[_identity_service_pb2.AuthenticateCallerResponse]]:
+        context: _aio.ServicerContext[_identity_service_pb2.AuthenticateCallerRequest, _abc.Awaitable[_identity_service_pb2.AuthenticateCallerResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.AuthenticateCallerResponse]:
         """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
         valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
         """
@@ -73,16 +42,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListSigningKeys(
         self,
         request: _identity_service_pb2.ListSigningKeysRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.ListSigningKeysResponse, _abc.Awaitable[_identity_service_pb2.ListSigningKeysResponse]]:
+        context: _aio.ServicerContext[_identity_service_pb2.ListSigningKeysRequest, _abc.Awaitable[_identity_service_pb2.ListSigningKeysResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.ListSigningKeysResponse]:
         """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
 
     @_abc_1.abstractmethod
     def RenewServiceToken(
         self,
         request: _identity_service_pb2.RenewServiceTokenRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.RenewServiceTokenResponse, _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]]:
+        context: _aio.ServicerContext[_identity_service_pb2.RenewServiceTokenRequest, _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]:
         """RenewServiceToken returns a new service token for the service that asks."""
 
-def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.tenancy.v1 import key_service_pb2 as _key_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -29,27 +15,12 @@ GRPC_VERSION: str
 class KeyServiceStub:
     """KeyService makes and revokes API keys."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> KeyServiceAsyncStub: ...
-    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.CreateApiKeyRequest, _key_service_pb2.CreateApiKeyResponse]
-    """CreateApiKey makes a key and returns its secret, this once. A key can't be given scopes that its maker lacks: PERMISSION_DENIED."""
-    ListApiKeys: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.ListApiKeysRequest, _key_service_pb2.ListApiKeysResponse]
-    """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
-    RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RevokeApiKeyRequest, _key_service_pb2.RevokeApiKeyResponse]
-    """RevokeApiKey revokes a key. Doing so again changes nothing."""
-
-@_typing.type_check_only
-class KeyServiceAsyncStub(KeyServiceStub):
-    """KeyService makes and revokes API keys."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.CreateApiKeyRequest, _key_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
+    CreateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.CreateApiKeyRequest, _key_service_pb2.CreateApiKeyResponse]
     """CreateApiKey makes a key and returns its secret, this once. A key can't be given scopes that its maker lacks: PERMISSION_DENIED."""
-    ListApiKeys: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ListApiKeysRequest, _key_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ListApiKeysRequest, _key_service_pb2.ListApiKeysResponse]
     """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
-    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeApiKeyRequest, _key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
+    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeApiKeyRequest, _key_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey revokes a key. Doing so again changes nothing."""
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,24 +30,24 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateApiKey(
         self,
         request: _key_service_pb2.CreateApiKeyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_key_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_key_service_pb2.CreateApiKeyResponse]]:
+        context: _aio.ServicerContext[_key_service_pb2.CreateApiKeyRequest, _abc.Awaitable[_key_service_pb2.CreateApiKeyResponse]],
+    ) -> _abc.Awaitable[_key_service_pb2.CreateApiKeyResponse]:
         """CreateApiKey makes a key and returns its secret, this once. A key can't be given scopes that its maker lacks: PERMISSION_DENIED."""
 
     @_abc_1.abstractmethod
     def ListApiKeys(
         self,
         request: _key_service_pb2.ListApiKeysRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_key_service_pb2.ListApiKeysResponse, _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]]:
+        context: _aio.ServicerContext[_key_service_pb2.ListApiKeysRequest, _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]],
+    ) -> _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]:
         """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
         self,
         request: _key_service_pb2.RevokeApiKeyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_key_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_key_service_pb2.RevokeApiKeyResponse]]:
+        context: _aio.ServicerContext[_key_service_pb2.RevokeApiKeyRequest, _abc.Awaitable[_key_service_pb2.RevokeApiKeyResponse]],
+    ) -> _abc.Awaitable[_key_service_pb2.RevokeApiKeyResponse]:
         """RevokeApiKey revokes a key. Doing so again changes nothing."""
 
-def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as _tenant_service_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,57 +17,26 @@ class TenantServiceStub:
     organisation, an operator all; any other is NOT_FOUND.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> TenantServiceAsyncStub: ...
-    CreateOrganisation: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateOrganisationRequest, _tenant_service_pb2.CreateOrganisationResponse]
-    """CreateOrganisation makes an organisation. Errors: ALREADY_EXISTS when the id is taken by one that differs."""
-    GetOrganisation: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOrganisationRequest, _tenant_service_pb2.GetOrganisationResponse]
-    """GetOrganisation reads one."""
-    ListOrganisations: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListOrganisationsRequest, _tenant_service_pb2.ListOrganisationsResponse]
-    """ListOrganisations lists them by id; an organisation's admin sees its own alone."""
-    CreateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateTenantRequest, _tenant_service_pb2.CreateTenantResponse]
-    """CreateTenant accepts a new tenant and returns the operation that makes it. The same id, organisation and tier again
-    return the same operation. Errors: ALREADY_EXISTS when the id is or was another tenant's; NOT_FOUND for the organisation.
-    """
-    GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
-    """GetTenant reads one tenant."""
-    ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]
-    """ListTenants lists the tenants that the caller may name, by id, deleted ones left out."""
-    DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
-    """DeleteTenant revokes the tenant's keys and returns the operation that deletes all that the services keep of it."""
-    GetOperation: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOperationRequest, _tenant_service_pb2.GetOperationResponse]
-    """GetOperation reads one operation."""
-    WatchOperation: _grpc.UnaryStreamMultiCallable[_tenant_service_pb2.WatchOperationRequest, _tenant_service_pb2.WatchOperationResponse]
-    """WatchOperation sends the operation now and after each change, and ends when it ended."""
-
-@_typing.type_check_only
-class TenantServiceAsyncStub(TenantServiceStub):
-    """TenantService keeps organisations and tenants. A tenant's admin may name its own tenant, an organisation's admin those of its
-    organisation, an operator all; any other is NOT_FOUND.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateOrganisation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateOrganisationRequest, _tenant_service_pb2.CreateOrganisationResponse]  # type: ignore[assignment]
+    CreateOrganisation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateOrganisationRequest, _tenant_service_pb2.CreateOrganisationResponse]
     """CreateOrganisation makes an organisation. Errors: ALREADY_EXISTS when the id is taken by one that differs."""
-    GetOrganisation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOrganisationRequest, _tenant_service_pb2.GetOrganisationResponse]  # type: ignore[assignment]
+    GetOrganisation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOrganisationRequest, _tenant_service_pb2.GetOrganisationResponse]
     """GetOrganisation reads one."""
-    ListOrganisations: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListOrganisationsRequest, _tenant_service_pb2.ListOrganisationsResponse]  # type: ignore[assignment]
+    ListOrganisations: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListOrganisationsRequest, _tenant_service_pb2.ListOrganisationsResponse]
     """ListOrganisations lists them by id; an organisation's admin sees its own alone."""
-    CreateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateTenantRequest, _tenant_service_pb2.CreateTenantResponse]  # type: ignore[assignment]
+    CreateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateTenantRequest, _tenant_service_pb2.CreateTenantResponse]
     """CreateTenant accepts a new tenant and returns the operation that makes it. The same id, organisation and tier again
     return the same operation. Errors: ALREADY_EXISTS when the id is or was another tenant's; NOT_FOUND for the organisation.
     """
-    GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
+    GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
     """GetTenant reads one tenant."""
-    ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
+    ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]
     """ListTenants lists the tenants that the caller may name, by id, deleted ones left out."""
-    DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
+    DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
     """DeleteTenant revokes the tenant's keys and returns the operation that deletes all that the services keep of it."""
-    GetOperation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOperationRequest, _tenant_service_pb2.GetOperationResponse]  # type: ignore[assignment]
+    GetOperation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOperationRequest, _tenant_service_pb2.GetOperationResponse]
     """GetOperation reads one operation."""
-    WatchOperation: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchOperationRequest, _tenant_service_pb2.WatchOperationResponse]  # type: ignore[assignment]
+    WatchOperation: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchOperationRequest, _tenant_service_pb2.WatchOperationResponse]
     """WatchOperation sends the operation now and after each change, and ends when it ended."""
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,32 +48,32 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateOrganisation(
         self,
         request: _tenant_service_pb2.CreateOrganisationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.CreateOrganisationResponse, _abc.Awaitable[_tenant_service_pb2.CreateOrganisationResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.CreateOrganisationRequest, _abc.Awaitable[_tenant_service_pb2.CreateOrganisationResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.CreateOrganisationResponse]:
         """CreateOrganisation makes an organisation. Errors: ALREADY_EXISTS when the id is taken by one that differs."""
 
     @_abc_1.abstractmethod
     def GetOrganisation(
         self,
         request: _tenant_service_pb2.GetOrganisationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.GetOrganisationResponse, _abc.Awaitable[_tenant_service_pb2.GetOrganisationResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.GetOrganisationRequest, _abc.Awaitable[_tenant_service_pb2.GetOrganisationResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.GetOrganisationResponse]:
         """GetOrganisation reads one."""
 
     @_abc_1.abstractmethod
     def ListOrganisations(
         self,
         request: _tenant_service_pb2.ListOrganisationsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.ListOrganisationsResponse, _abc.Awaitable[_tenant_service_pb2.ListOrganisationsResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.ListOrganisationsRequest, _abc.Awaitable[_tenant_service_pb2.ListOrganisationsResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.ListOrganisationsResponse]:
         """ListOrganisations lists them by id; an organisation's admin sees its own alone."""
 
     @_abc_1.abstractmethod
     def CreateTenant(
         self,
         request: _tenant_service_pb2.CreateTenantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.CreateTenantResponse, _abc.Awaitable[_tenant_service_pb2.CreateTenantResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.CreateTenantRequest, _abc.Awaitable[_tenant_service_pb2.CreateTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.CreateTenantResponse]:
         """CreateTenant accepts a new tenant and returns the operation that makes it. The same id, organisation and tier again
         return the same operation. Errors: ALREADY_EXISTS when the id is or was another tenant's; NOT_FOUND for the organisation.
         """
@@ -127,40 +82,40 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetTenant(
         self,
         request: _tenant_service_pb2.GetTenantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.GetTenantResponse, _abc.Awaitable[_tenant_service_pb2.GetTenantResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.GetTenantRequest, _abc.Awaitable[_tenant_service_pb2.GetTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.GetTenantResponse]:
         """GetTenant reads one tenant."""
 
     @_abc_1.abstractmethod
     def ListTenants(
         self,
         request: _tenant_service_pb2.ListTenantsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.ListTenantsResponse, _abc.Awaitable[_tenant_service_pb2.ListTenantsResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.ListTenantsRequest, _abc.Awaitable[_tenant_service_pb2.ListTenantsResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.ListTenantsResponse]:
         """ListTenants lists the tenants that the caller may name, by id, deleted ones left out."""
 
     @_abc_1.abstractmethod
     def DeleteTenant(
         self,
         request: _tenant_service_pb2.DeleteTenantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.DeleteTenantResponse, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.DeleteTenantRequest, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]:
         """DeleteTenant revokes the tenant's keys and returns the operation that deletes all that the services keep of it."""
 
     @_abc_1.abstractmethod
     def GetOperation(
         self,
         request: _tenant_service_pb2.GetOperationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tenant_service_pb2.GetOperationResponse, _abc.Awaitable[_tenant_service_pb2.GetOperationResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.GetOperationRequest, _abc.Awaitable[_tenant_service_pb2.GetOperationResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.GetOperationResponse]:
         """GetOperation reads one operation."""
 
     @_abc_1.abstractmethod
     def WatchOperation(
         self,
         request: _tenant_service_pb2.WatchOperationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.WatchOperationResponse], _abc.AsyncIterator[_tenant_service_pb2.WatchOperationResponse]]:
+        context: _aio.ServicerContext[_tenant_service_pb2.WatchOperationRequest, _abc.AsyncIterator[_tenant_service_pb2.WatchOperationResponse]],
+    ) -> _abc.AsyncIterator[_tenant_service_pb2.WatchOperationResponse]:
         """WatchOperation sends the operation now and after each change, and ends when it ended."""
 
-def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _aio.Server) -> None: ...
