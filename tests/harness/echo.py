@@ -1,5 +1,6 @@
 """The echo service behind either kind of channel, with proofs that a test can write by hand."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Echo(echo_pb2_grpc.EchoServiceServicer):
                 await answer.aclose()
         else:
             await answer
+
+    Feed = EchoMany
 
     async def Collect(self, requests: Any, context: Any) -> Any:
         return await self.acts.collect(requests, context)
@@ -149,3 +152,52 @@ async def houses(kind: str) -> AsyncIterator[Open]:
         for house in opened:
             await house.mesh.close()
             await house.listener.drain(0.2)
+
+
+class Watched:
+    """A handler's fate: that it began, and with what it ended."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.callbacks = 0
+
+    async def once(self, request: Any, context: Any) -> Any:
+        def done(_: Any) -> None:
+            self.callbacks += 1
+
+        context.add_done_callback(done)
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+    async def many(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        yield pb.EchoResponse(text="first")
+        await self.once(request, context)
+
+    def acts(self) -> Acts:
+        return Acts(self.once, self.many, self.once, self.many)
+
+
+async def use_unary(stub: Any, **options: Any) -> None:
+    await stub.Echo(pb.EchoRequest(), **options)
+
+
+async def use_many(stub: Any, **options: Any) -> None:
+    async for _ in stub.EchoMany(pb.EchoRequest(), **options):
+        pass
+
+
+async def use_collect(stub: Any, **options: Any) -> None:
+    await stub.Collect(iter([pb.EchoRequest(text="a")]), **options)
+
+
+async def use_chat(stub: Any, **options: Any) -> None:
+    async for _ in stub.Chat(iter([pb.EchoRequest(text="a")]), **options):
+        pass
+
+
+EVERY_SHAPE = (use_unary, use_many, use_collect, use_chat)
+Use = Callable[..., Awaitable[None]]

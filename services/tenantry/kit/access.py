@@ -14,12 +14,12 @@ from tenantry.kit.errors import PermissionDenied, Reason, Unauthenticated
 if TYPE_CHECKING:
     from tenantry.kit.caller import Caller
 
-type_of_audience = {
+_AUDIENCES = {
     access_pb2.AUDIENCE_PUBLIC: "public",
     access_pb2.AUDIENCE_ADMIN: "admin",
     access_pb2.AUDIENCE_MESH: "mesh",
 }
-type_of_caller = {
+_CALLERS = {
     access_pb2.CALLER_RULE_REQUIRED: "required",
     access_pb2.CALLER_RULE_RECEIPT: "receipt",
     access_pb2.CALLER_RULE_NONE: "none",
@@ -85,8 +85,8 @@ def access_of(path: str) -> Access | None:
     if method is None or not method.GetOptions().HasExtension(access_pb2.access):
         return None
     option = method.GetOptions().Extensions[access_pb2.access]
-    audience = type_of_audience.get(option.audience)
-    caller = type_of_caller.get(option.caller)
+    audience = _AUDIENCES.get(option.audience)
+    caller = _CALLERS.get(option.caller)
     if audience is None or caller is None:
         return None
     # Outside callers are always known and always need a right; a mesh RPC rests on the service identity alone.

@@ -5,6 +5,7 @@ rule, the call's context, decoding, the handler, encoding; and, however it ended
 """
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
@@ -29,6 +30,7 @@ from tenantry.kit.faults import report
 from tenantry.kit.guard_shapes import Body, over_bytes
 from tenantry.kit.status import DETAILS, to_status
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # As gRPC's semantic conventions have it: other codes are the caller's doing and leave the span's status unset.
 FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
@@ -52,15 +54,18 @@ class Method:
     access: Access
     traced: bool
     about: bool
+    feed: bool
     attributes: dict[str, str]
 
     @classmethod
-    def of(cls, path: str, access: Access) -> "Method":
+    def of(cls, path: str, access: Access, streams_out: bool) -> "Method":
         service, _, name = path.removeprefix("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         # Spans about the export of spans would never end.
         traced = not service.startswith("opentelemetry.")
-        return cls(path, service, name, access, traced, access.caller != "required", attributes)
+        about = access.caller != "required"
+        feed = streams_out and access.caller == "none"
+        return cls(path, service, name, access, traced, about, feed, attributes)
 
 
 class Ending:
@@ -83,6 +88,8 @@ class Guard:
         self._authenticator = authenticator
         self._limits = limits
         self._running: set[asyncio.Task[Any]] = set()
+        self._feeds: set[asyncio.Task[Any]] = set()
+        self._stopping = False
         self._draining = False
         self._durations = telemetry.meter.create_histogram(
             "rpc.server.duration", unit="s", description="Time from a call's arrival to its status"
@@ -93,20 +100,30 @@ class Guard:
         access = access_of(path)
         if access is None:
             raise LookupError(f"{path} has no complete access option, so nobody may call it")
-        method = Method.of(path, access)
+        method = Method.of(path, access, handler.response_streaming)
 
         async def run(context: Any, body: Body) -> bytes | None:
             return await self._run(method, context, body)
 
         return over_bytes(handler, run, self._limits.message_bytes)
 
+    @property
+    def running(self) -> int:
+        """How many calls are being served."""
+        return len(self._running)
+
     async def drain(self, grace_s: float) -> None:
-        """Lets running calls end for `grace_s`, then ends them as UNAVAILABLE."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+        """Ends feeds at once, since they never end by themselves; other calls as UNAVAILABLE after `grace_s`.
+
+        Until then new calls are taken: what is under way in this process may need them.
+        """
+        end = time.monotonic() + grace_s
+        self._stopping = True
+        _cancel(self._feeds)
+        while self._running and (left := end - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=left)
         self._draining = True
-        for task in self._running:
-            task.cancel()
+        _cancel(self._running)
         if self._running:
             await asyncio.wait(self._running, timeout=1.0)
 
@@ -116,9 +133,9 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._take_seat(task)
+            self._take_seat(method, task)
             metadata = unique(context.invocation_metadata())
-            request_id = metadata.get(call.REQUEST_ID) or ids.new_id("req")
+            request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata)
@@ -142,14 +159,21 @@ class Guard:
             await self._refuse(method, context, _internal(failure), ending, failure)
         finally:
             self._running.discard(task)
+            self._feeds.discard(task)
             self._close(method, span, ending, time.monotonic() - started)
 
-    def _take_seat(self, task: "asyncio.Task[Any]") -> None:
-        if self._draining:
-            raise _stopping()
+    def _take_seat(self, method: Method, task: "asyncio.Task[Any]") -> None:
+        if self._ends(method):
+            raise _gone()
         if len(self._running) >= self._limits.concurrent_calls:
             raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
         self._running.add(task)
+        if method.feed:
+            self._feeds.add(task)
+
+    def _ends(self, method: Method) -> bool:
+        """Whether the room no longer serves such a call."""
+        return self._draining or (self._stopping and method.feed)
 
     async def _enter(
         self,
@@ -208,8 +232,8 @@ class Guard:
         if task.cancelling() == 0:
             # Nobody cancelled the call: something that the handler awaited was cancelled, and gRPC would never answer.
             await self._refuse(method, context, Internal("what the handler waited for was cancelled"), ending)
-        if self._draining:
-            await self._refuse(method, context, _stopping(), ending)
+        if self._ends(method):
+            await self._refuse(method, context, _gone(), ending)
         remaining = context.time_remaining()
         ending.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"
 
@@ -252,6 +276,11 @@ class Guard:
         span.end()
 
 
+def _request_id(given: str | None) -> str:
+    """The sender's id if it is one, else a new one: it goes into logs and spans before anybody is verified."""
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else ids.new_id("req")
+
+
 def unique(pairs: Any) -> dict[str, str]:
     """The call's text metadata by name. A name that carries a proof must not come twice: nobody may pick."""
     metadata: dict[str, str] = {}
@@ -263,7 +292,12 @@ def unique(pairs: Any) -> dict[str, str]:
     return metadata
 
 
-def _stopping() -> Unavailable:
+def _cancel(tasks: "set[asyncio.Task[Any]]") -> None:
+    for task in tuple(tasks):
+        task.cancel()
+
+
+def _gone() -> Unavailable:
     return Unavailable(Reason.SERVICE_UNAVAILABLE, "the service is stopping", retry_after_s=1.0)
 
 

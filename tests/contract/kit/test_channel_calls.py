@@ -153,6 +153,20 @@ async def test_a_handler_starts_with_nothing_but_what_metadata_carries(open_hous
     OTHER.reset(other)
 
 
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65])
+async def test_a_request_id_that_is_none_is_replaced(open_house: Open, given: str) -> None:
+    seen: list[str] = []
+
+    async def once(request: Any, context: Any) -> Any:
+        seen.append(caller.request_id())
+        return pb.EchoResponse()
+
+    house = await open_house(Acts(once=once))
+    await house.raw("unary_unary", "Gossip")(b"", metadata=((call.SERVICE, "a"), (call.REQUEST_ID, given)))
+    assert seen[0] != given
+    assert seen[0].startswith("req_")
+
+
 async def test_a_sender_without_a_caller_carries_none(open_house: Open) -> None:
     house = await open_house()
     with pytest.raises(Unauthenticated) as refused:

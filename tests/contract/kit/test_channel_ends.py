@@ -1,10 +1,9 @@
-"""How calls end, the same over the network and in a process: errors, deadlines, cancellation, back-pressure."""
+"""How calls fail and wait, the same over the network and in a process: errors with details, back-pressure."""
 
 import asyncio
 import gc
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -13,7 +12,6 @@ from grpc import aio
 
 from tenantry.kit import call
 from tenantry.kit.errors import (
-    DeadlineExceeded,
     Internal,
     InvalidArgument,
     NotFound,
@@ -23,10 +21,8 @@ from tenantry.kit.errors import (
     Unavailable,
 )
 from tenantry.kit.exchange import PIPE_MESSAGES
-from tenantry.kit.guard import Limits
 from tenantry.kit.status import DETAILS
-from tests.harness.echo import KINDS, Acts, Open, acme, houses
-from tests.harness.poll import until
+from tests.harness.echo import EVERY_SHAPE, KINDS, Acts, Open, Use, acme, houses
 from tests.harness.protos import echo_pb2 as pb
 
 pytestmark = pytest.mark.parametrize("channel_kind", KINDS)
@@ -62,53 +58,7 @@ def raising(error: Exception) -> Acts:
     return Acts(once, stream, once, stream)
 
 
-class Watched:
-    """A handler's fate: that it began, and with what it ended."""
-
-    def __init__(self) -> None:
-        self.began = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.callbacks = 0
-
-    async def once(self, request: Any, context: Any) -> Any:
-        def done(_: Any) -> None:
-            self.callbacks += 1
-
-        context.add_done_callback(done)
-        self.began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-
-    async def many(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        yield pb.EchoResponse(text="first")
-        await self.once(request, context)
-
-    def acts(self) -> Acts:
-        return Acts(self.once, self.many, self.once, self.many)
-
-
-async def use_unary(stub: Any, **options: Any) -> None:
-    await stub.Echo(text(""), **options)
-
-
-async def use_many(stub: Any, **options: Any) -> None:
-    async for _ in stub.EchoMany(text(""), **options):
-        pass
-
-
-async def use_collect(stub: Any, **options: Any) -> None:
-    await stub.Collect(iter([text("a")]), **options)
-
-
-async def use_chat(stub: Any, **options: Any) -> None:
-    async for _ in stub.Chat(iter([text("a")]), **options):
-        pass
-
-
-every_shape = pytest.mark.parametrize("use", [use_unary, use_many, use_collect, use_chat])
-Use = Callable[..., Any]
+every_shape = pytest.mark.parametrize("use", EVERY_SHAPE)
 
 
 @every_shape
@@ -174,111 +124,6 @@ async def test_abort_by_the_handler_itself_is_let_through(open_house: Open) -> N
     with pytest.raises(aio.AioRpcError) as refused:
         await house.raw("unary_unary", "Echo")(b"", metadata=((call.ASSERTION, "acme generate"),))
     assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.ALREADY_EXISTS, "so be it")
-
-
-@every_shape
-async def test_a_deadline_ends_the_call_and_cancels_the_handler(open_house: Open, use: Use) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    began = time.monotonic()
-    with call.entered(acme()), pytest.raises(DeadlineExceeded) as late:
-        await use(house.stub, timeout=0.2)
-    assert 0.15 < time.monotonic() - began < 2
-    assert late.value.reason is Reason.DEADLINE
-    await asyncio.wait_for(watched.ended.wait(), 2)
-    await until(lambda: watched.callbacks == 1)
-
-
-async def test_the_deadline_of_the_call_being_served_is_passed_down(open_house: Open) -> None:
-    house = await open_house(Watched().acts())
-    began = time.monotonic()
-    with call.entered(acme(deadline=time.monotonic() + 0.2)), pytest.raises(DeadlineExceeded):
-        await house.stub.Echo(text(""), timeout=20)
-    assert time.monotonic() - began < 2
-
-
-async def test_work_that_outlives_the_answer_has_no_deadline(open_house: Open) -> None:
-    house = await open_house()
-    with call.entered(acme(deadline=time.monotonic() - 1)):
-        with pytest.raises(DeadlineExceeded):
-            await house.stub.Echo(text(""))
-        with call.detached():
-            assert (await house.stub.Echo(text("late"))).text == "late"
-
-
-async def test_the_server_ends_a_call_that_has_no_deadline(open_house: Open) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts(), limits=Limits(call_s=0.1))
-    with pytest.raises(aio.AioRpcError) as late:
-        await house.raw("unary_unary", "Echo")(b"", metadata=((call.ASSERTION, "acme generate"),))
-    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert watched.ended.is_set()
-
-
-@every_shape
-async def test_cancelling_the_waiting_task_cancels_the_handler(open_house: Open, use: Use) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    with call.entered(acme()):
-        waiting = asyncio.create_task(use(house.stub))
-        await asyncio.wait_for(watched.began.wait(), 2)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-    await asyncio.wait_for(watched.ended.wait(), 2)
-    await until(lambda: watched.callbacks == 1)
-
-
-async def test_a_call_can_be_cancelled_by_its_holder(open_house: Open) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    with call.entered(acme()):
-        stream = house.stub.Chat()
-        await stream.write(text("a"))
-        assert (await stream.read()).text == "first"
-        await asyncio.wait_for(watched.began.wait(), 2)
-        assert stream.cancel()
-        assert not stream.cancel()
-        assert stream.cancelled()
-        assert await stream.code() is grpc.StatusCode.CANCELLED
-        with pytest.raises(asyncio.CancelledError):
-            await stream.read()
-    await asyncio.wait_for(watched.ended.wait(), 2)
-
-
-async def test_a_unary_call_can_be_cancelled_by_its_holder(open_house: Open) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    with call.entered(acme()):
-        sent = house.stub.Echo(text(""))
-        waiting = asyncio.ensure_future(sent)
-        await asyncio.wait_for(watched.began.wait(), 2)
-        assert sent.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-    await asyncio.wait_for(watched.ended.wait(), 2)
-
-
-async def test_leaving_a_stream_early_cancels_its_handler(open_house: Open) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    with call.entered(acme()):
-        async for answer in house.stub.EchoMany(text("")):
-            assert answer.text == "first"
-            break
-    gc.collect()
-    await asyncio.wait_for(watched.ended.wait(), 2)
-
-
-async def test_dropping_a_stream_cancels_its_handler(open_house: Open) -> None:
-    watched = Watched()
-    house = await open_house(watched.acts())
-    with call.entered(acme()):
-        stream = house.stub.EchoMany(text(""))
-        assert (await stream.read()).text == "first"
-        del stream
-    gc.collect()
-    await asyncio.wait_for(watched.ended.wait(), 2)
 
 
 async def test_a_handler_that_ends_early_ends_the_requests_too(open_house: Open) -> None:
@@ -398,6 +243,6 @@ async def test_a_service_that_is_away_is_unavailable_and_named(open_house: Open,
 async def test_an_error_is_one_of_ours_whatever_happens(open_house: Open) -> None:
     house = await open_house(raising(ValueError("x")))
     with call.entered(acme()):
-        for use in (use_unary, use_many, use_collect, use_chat):
+        for use in EVERY_SHAPE:
             with pytest.raises(TenantryError):
                 await use(house.stub)

@@ -115,6 +115,44 @@ async def test_a_call_that_outlasts_the_grace_ends_as_unavailable(open_any_house
     await asyncio.wait_for(draining, 3)
 
 
+async def test_a_feed_between_services_ends_at_once_when_the_room_drains(open_any_house: Open) -> None:
+    async def many(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield pb.EchoResponse()
+        await asyncio.Event().wait()
+
+    house = await open_any_house(Acts(many=many))
+    feed = house.stub.Feed(pb.EchoRequest())
+    await feed.read()
+    began = time.monotonic()
+    draining = asyncio.ensure_future(house.listener.drain(5))
+    with pytest.raises(Unavailable):
+        await feed.read()
+    await draining
+    assert time.monotonic() - began < 2
+
+
+async def test_what_a_running_call_needs_is_still_served_while_rooms_drain() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def once(request: Any, context: Any) -> Any:
+        if request.text == "inner":
+            return pb.EchoResponse(text="settled")
+        begun.set()
+        await end.wait()
+        return await house.stub.Gossip(pb.EchoRequest(text="inner"))
+
+    async with houses("inprocess") as open_house:
+        house = await open_house(Acts(once))
+        with call.entered(acme()):
+            running = asyncio.ensure_future(house.stub.EchoOnce(pb.EchoRequest()))
+            await begun.wait()
+            draining = asyncio.ensure_future(house.listener.drain(5))
+            await asyncio.sleep(0.05)
+            end.set()
+            assert (await running).text == "settled"
+        await draining
+
+
 async def test_a_drained_room_takes_nothing_new(open_any_house: Open) -> None:
     house = await open_any_house()
     await house.listener.drain(0)

@@ -80,6 +80,11 @@ class EchoServiceStub(object):
                 request_serializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.SerializeToString,
                 response_deserializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.FromString,
                 _registered_method=True)
+        self.Feed = channel.unary_stream(
+                '/tenantry.api.echo.v1.EchoService/Feed',
+                request_serializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.SerializeToString,
+                response_deserializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.FromString,
+                _registered_method=True)
 
 
 class EchoServiceServicer(object):
@@ -149,6 +154,13 @@ class EchoServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Feed(self, request, context):
+        """Feed streams to any service for as long as it wants.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EchoServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -194,6 +206,11 @@ def add_EchoServiceServicer_to_server(servicer, server):
             ),
             'Gossip': grpc.unary_unary_rpc_method_handler(
                     servicer.Gossip,
+                    request_deserializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.FromString,
+                    response_serializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.SerializeToString,
+            ),
+            'Feed': grpc.unary_stream_rpc_method_handler(
+                    servicer.Feed,
                     request_deserializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.FromString,
                     response_serializer=tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.SerializeToString,
             ),
@@ -440,6 +457,33 @@ class EchoService(object):
             request,
             target,
             '/tenantry.api.echo.v1.EchoService/Gossip',
+            tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.SerializeToString,
+            tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Feed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tenantry.api.echo.v1.EchoService/Feed',
             tests_dot_harness_dot_protos_dot_echo__pb2.EchoRequest.SerializeToString,
             tests_dot_harness_dot_protos_dot_echo__pb2.EchoResponse.FromString,
             options,
