@@ -1,4 +1,4 @@
-"""The mesh's address for clients when there is no Envoy: settles who calls, then forwards public and admin RPCs as bytes.
+"""The mesh's address for clients where no Envoy is: settles who calls, then forwards public and admin RPCs as bytes.
 
 Nothing that a client sends as metadata goes in but its credential, which ends here, and the fact that it has a trace of
 its own, which becomes a link. Mesh RPCs don't exist at this address.
@@ -19,11 +19,11 @@ from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
 from tenantry.kit.channel import Mesh
-from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unauthenticated
+from tenantry.kit.errors import Internal, Reason, ResourceExhausted, TenantryError, Unauthenticated
 from tenantry.kit.faults import report
 from tenantry.kit.guard import FAULTS, unique
 from tenantry.kit.settings import MeshSettings
-from tenantry.kit.status import DETAILS, to_status
+from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 
 _BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
 # A call without a deadline of its own ends here after the longest permitted request.
@@ -81,16 +81,24 @@ class _Forward(grpc.GenericRpcHandler):
 
         async def answer_once(request: Any, context: Any) -> bytes | None:
             async def send(metadata: Any, timeout: float) -> Any:
-                return await target(request, timeout=timeout, metadata=metadata)
+                sent = target(request, timeout=timeout, metadata=metadata)
+                peer = network.PeerStatus(sent) if method.client_streaming else None
+                try:
+                    return await sent
+                except aio.AioRpcError as failure:
+                    raise (await peer.behind(failure) if peer is not None else failure) from None
 
             return await self._pass(path, context, send)
 
         async def answer_stream(request: Any, context: Any) -> None:
             async def send(metadata: Any, timeout: float) -> None:
                 stream = target(request, timeout=timeout, metadata=metadata)
+                peer = network.PeerStatus(stream) if method.client_streaming else None
                 try:
                     async for message in stream:
                         await context.write(message)
+                except aio.AioRpcError as failure:
+                    raise (await peer.behind(failure) if peer is not None else failure) from None
                 finally:
                     stream.cancel()
 
@@ -117,16 +125,10 @@ class _Forward(grpc.GenericRpcHandler):
             answer = await send(onward, timeout)
             code = "OK"
             return answer
-        except aio.AioRpcError as refused:
-            code = refused.code().name
-            details = [pair for pair in refused.trailing_metadata() or () if pair[0] == DETAILS]
-            await context.abort(refused.code(), refused.details() or "", (*details, (_REQUEST_ID, request_id)))
-        except TenantryError as error:
-            code = error.code
-            error_id = report(path, error) if code == "INTERNAL" else ""  # pyright: ignore[reportArgumentType]
-            status = to_status(error, error_id)
-            trailing = ((DETAILS, status.SerializeToString()), (_REQUEST_ID, request_id))
-            await context.abort(grpc.StatusCode[code], status.message, trailing)
+        except (aio.AioRpcError, TenantryError) as refused:
+            code, message, details = _refusal(path, refused)
+            trailing = ((DETAILS, details), (_REQUEST_ID, request_id))
+            await context.abort(grpc.StatusCode[code], message, trailing)
         finally:
             self._running -= 1
             if code in FAULTS:
@@ -159,6 +161,17 @@ class _Forward(grpc.GenericRpcHandler):
         if parent is not None:
             onward.append((call.TRACEPARENT, parent))
         return onward
+
+
+def _refusal(path: str, refused: aio.AioRpcError | TenantryError) -> tuple[str, str, bytes]:
+    """Code, message and details for the client: a service's own as they are; of a broken transport, ours."""
+    if isinstance(refused, aio.AioRpcError):
+        for key, value in refused.trailing_metadata() or ():
+            if key == DETAILS and isinstance(value, bytes):
+                return refused.code().name, refused.details() or "", value
+        refused = from_rpc_error(refused, service_of(path) or "")
+    status = to_status(refused, report(path, refused) if isinstance(refused, Internal) else "")
+    return refused.code, status.message, status.SerializeToString()
 
 
 def _open_span(path: str, request_id: str, metadata: dict[str, str]) -> trace.Span:
