@@ -160,7 +160,9 @@ async def test_full_memory_refuses_new_holds_and_never_a_settlement(own_books: s
     await redis.close()
 
 
-async def test_books_with_another_number_of_buckets_or_a_newer_schema_are_refused(own_books: stores.RedisServer) -> None:
+async def test_books_with_another_number_of_buckets_or_a_newer_schema_are_refused(
+    own_books: stores.RedisServer,
+) -> None:
     redis = connect(own_books.url, store="books")
     await check_books(redis)
     await check_books(redis)

@@ -1,4 +1,5 @@
-"""The Lua scripts and the Python rules answer alike and leave the same state, whatever is asked of them in whatever order."""
+"""The Lua scripts and the Python rules answer alike and leave the same state, whatever is asked of them in whatever
+order."""
 
 import asyncio
 import time
