@@ -36,35 +36,40 @@ class Passage:
 def cut(blocks: Sequence[Block]) -> list[Passage]:
     """The passages of a document. Every block's text is in them, in order."""
     passages: list[Passage] = []
-    for path, text in _join(piece for block in blocks for piece in _fitting(block)):
-        passages.append(Passage(len(passages), HEADING_SEPARATOR.join(title for title in path if title), text))
+    for joined in _join(piece for block in blocks for piece in _fitting(block)):
+        path = joined[0].path
+        for piece in joined[1:]:
+            path = _common(path, piece.path)
+        heading = HEADING_SEPARATOR.join(title for title in path if title)
+        passages.append(Passage(len(passages), heading, "\n\n".join(_texts(joined, path))))
     return passages
 
 
-def _join(pieces: Iterator[Block]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _join(pieces: Iterator[Block]) -> Iterator[list[Block]]:
     """Neighbours joined until a passage is long enough."""
-    path: tuple[str, ...] = ()
-    parts: list[str] = []
+    held: list[Block] = []
     size = 0
-    deepest: tuple[str, ...] = ()
     for piece in pieces:
-        same_section = piece.path == deepest
-        text = piece.text
-        if parts and not same_section:
-            # The heading goes into the text, since the passage's own path ends above it.
-            text = "\n".join((*(title for title in piece.path[len(_common(path, piece.path)) :] if title), text))
-        room = size < (TARGET if same_section else SHORT) and size + 2 + len(text) <= LONGEST
-        if parts and room:
-            path = path if same_section else _common(path, piece.path)
-            parts.append(text)
-            size += 2 + len(text)
-        else:
-            if parts:
-                yield path, "\n\n".join(parts)
-            path, parts, size = piece.path, [piece.text], len(piece.text)
-        deepest = piece.path
-    if parts:
-        yield path, "\n\n".join(parts)
+        more = len(piece.text) + 2
+        same_section = bool(held) and piece.path == held[-1].path
+        if not same_section:
+            more += sum(len(title) + 1 for title in piece.path)  # they may have to go into the text
+        if held and (size >= (TARGET if same_section else SHORT) or size + more > LONGEST):
+            yield held
+            held, size = [], 0
+        held.append(piece)
+        size += more
+    if held:
+        yield held
+
+
+def _texts(joined: Sequence[Block], path: tuple[str, ...]) -> Iterator[str]:
+    """The pieces' texts, below those of their headings that the passage's own path does not name."""
+    before = path
+    for piece in joined:
+        headings = () if piece.path == before else piece.path[len(_common(before, piece.path)) :]
+        yield "\n".join((*(title for title in headings if title), piece.text))
+        before = piece.path
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -166,5 +166,5 @@ def embedded_text(title: str, passage: Passage) -> str:
 
 
 def _cut(text: str, format: Format) -> tuple[str, list[Passage]]:
-    blocks = markdown.markdown_blocks(text) if format is Format.MARKDOWN else markdown.text_blocks(text)
-    return markdown.first_heading(blocks)[:MAX_TITLE_CHARS], chunking.cut(blocks)
+    parsed = markdown.markdown_blocks(text) if format is Format.MARKDOWN else markdown.text_blocks(text)
+    return parsed.title, chunking.cut(parsed.blocks)

@@ -30,6 +30,14 @@ class Block:
     items: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A text's first heading, "" without, and its blocks in order."""
+
+    title: str
+    blocks: list[Block]
+
+
 _KINDS = {
     "fence": Kind.CODE,
     "code_block": Kind.CODE,
@@ -48,13 +56,14 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def markdown_blocks(text: str) -> list[Block]:
+def markdown_blocks(text: str) -> Parsed:
     """The top-level blocks in order. A heading with nothing below it is a block of its own, so that it can be found."""
     lines = text.split("\n")
     tokens = _parser().parse(text)
     blocks: list[Block] = []
     path: list[tuple[int, str]] = []
     bare: str | None = None
+    first = ""
     for place, token in enumerate(tokens):
         if token.level or token.nesting < 0 or token.map is None:
             continue
@@ -63,11 +72,12 @@ def markdown_blocks(text: str) -> list[Block]:
         if token.type == "heading_open":
             depth = int(token.tag[1:])
             if bare is not None and path and depth <= path[-1][0]:
-                blocks.append(Block(Kind.PROSE, here, bare))
+                blocks.append(Block(Kind.PROSE, here[:-1], bare))
             while path and path[-1][0] >= depth:
                 path.pop()
             title = _plain(tokens[place + 1].content)
             path.append((depth, title))
+            first = first or title
             bare = title or None
             continue
         source = "\n".join(lines[start:end]).strip("\n").rstrip()
@@ -78,18 +88,14 @@ def markdown_blocks(text: str) -> list[Block]:
         items = _item_lines(tokens, place, start) if kind is Kind.LIST else ()
         blocks.append(Block(kind, here, source, items))
     if bare is not None:
-        blocks.append(Block(Kind.PROSE, tuple(title for _, title in path), bare))
-    return blocks
+        blocks.append(Block(Kind.PROSE, tuple(title for _, title in path[:-1]), bare))
+    return Parsed(first, blocks)
 
 
-def text_blocks(text: str) -> list[Block]:
+def text_blocks(text: str) -> Parsed:
     """The paragraphs of a plain text."""
-    return [Block(Kind.PROSE, (), part.strip("\n").rstrip()) for part in _BLANK_LINES.split(text) if part.strip()]
-
-
-def first_heading(blocks: list[Block]) -> str:
-    """The outermost heading of the first block that has one, "" without."""
-    return next((block.path[0] for block in blocks if block.path and block.path[0]), "")
+    parts = (part.strip("\n").rstrip() for part in _BLANK_LINES.split(text) if part.strip())
+    return Parsed("", [Block(Kind.PROSE, (), part) for part in parts])
 
 
 def _plain(heading: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry.kit.ids import check_tenant_id
 from tenantry.kit.owner import Tenant
 from tenantry.kit.tenants import not_provisioned
 from tenantry.retrieval import tenant_file
@@ -94,8 +95,8 @@ class OpenFiles:
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
 
     def path(self, tenant: Tenant) -> Path:
-        """Where the tenant's file is. Ids have neither dots nor slashes (kit.ids), so every name is one of a file in here."""
-        return self._directory / f"{tenant.id}.db"
+        """Where the tenant's file is. Ids have neither dots nor slashes, so every name is one of a file in here."""
+        return self._directory / f"{check_tenant_id(tenant.id)}.db"
 
     @asynccontextmanager
     async def use(self, tenant: Tenant) -> AsyncIterator[OpenFile]:

@@ -1,21 +1,17 @@
 """Each kind of store, ready for use, and a way to open the same data a second time."""
 
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tenantry.kit.clock import SystemClock
 from tenantry.kit.owner import Tenant
-from tenantry.kit.sql import Database, migrate
 from tenantry.retrieval.store import DocumentStore
-from tenantry.retrieval.store_sqlite import SqliteStore
+from tests.contract.retrieval import opened
+from tests.contract.retrieval.opened import Open
 from tests.harness import weaviate
-
-EMBEDDER = "test-8"
-Open = Callable[[], Awaitable[DocumentStore]]
 
 
 @pytest.fixture(scope="session")
@@ -28,30 +24,31 @@ def weaviate_server() -> Iterator[weaviate.WeaviateServer | weaviate.ExternalWea
 
 
 @pytest.fixture(params=["sqlite", pytest.param("weaviate", marks=pytest.mark.needs("weaviate"))])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Open]:
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def addresses(kind: str, request: pytest.FixtureRequest) -> list[str]:
+    """Where Weaviate is, for that kind."""
+    if kind == "sqlite":
+        return []
+    server = request.getfixturevalue("weaviate_server")
+    return [server.url, server.grpc]
+
+
+@pytest.fixture
+async def open_store(kind: str, addresses: list[str], tmp_path: Path) -> AsyncGenerator[Open]:
     """Opens a store on this test's data; each is closed at the end."""
     async with AsyncExitStack() as stack:
 
-        async def sqlite() -> DocumentStore:
-            store = SqliteStore(tmp_path / "documents", EMBEDDER, open_files=4)
-            stack.push_async_callback(store.close)
-            return store
+        async def open_() -> DocumentStore:
+            if kind == "sqlite":
+                return await opened.sqlite_store(stack, tmp_path)
+            url, grpc = addresses
+            return await opened.weaviate_store(stack, f"sqlite:///{tmp_path}/retrieval.db", url, grpc)
 
-        async def on_weaviate() -> DocumentStore:
-            from tenantry.retrieval.ledger import Ledger
-            from tenantry.retrieval.store_weaviate import WeaviateStore
-            from tenantry.retrieval.weaviate_shards import WeaviateShards
-
-            server = request.getfixturevalue("weaviate_server")
-            database = Database(f"sqlite:///{tmp_path}/retrieval.db", "retrieval")
-            stack.push_async_callback(database.close)
-            await migrate(database, "tenantry.retrieval.migrations")
-            shards = WeaviateShards(server.url, server.grpc, "", EMBEDDER)
-            store = WeaviateStore(shards, Ledger(database), SystemClock())
-            stack.push_async_callback(store.close)
-            return store
-
-        yield sqlite if request.param == "sqlite" else on_weaviate
+        yield open_
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """What every store of documents does."""
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy
 import pytest
@@ -12,9 +11,8 @@ from tenantry.kit.owner import Tenant
 from tenantry.retrieval.chunking import Passage
 from tenantry.retrieval.limits import Limits
 from tenantry.retrieval.store import Document, DocumentStore, Found, Key, Query, Vectors
-from tests.contract.retrieval.conftest import Open
+from tests.contract.retrieval.opened import Open, axis, put
 
-LIMITS = Limits()
 ODD_IDS = [
     "../../etc/passwd",
     "a/b",
@@ -36,30 +34,7 @@ ODD_IDS = [
 ]
 
 
-def axis(*weights: float) -> Vectors:
-    """A vector of unit length along the first axes."""
-    vector = numpy.zeros(8, numpy.float32)
-    vector[: len(weights)] = weights
-    return vector / numpy.linalg.norm(vector)
-
-
 EAST, NORTH, UP = axis(1), axis(0, 1), axis(0, 0, 1)
-
-
-async def put(
-    store: DocumentStore,
-    tenant: Tenant,
-    key: Key,
-    texts: Sequence[str],
-    vectors: Sequence[Vectors] | None = None,
-    limits: Limits = LIMITS,
-) -> bool:
-    passages = [Passage(place, "", text) for place, text in enumerate(texts)]
-    size = sum(len(text.encode()) for text in texts)
-    fingerprint = hashlib.sha256(" ".join(texts).encode()).digest()
-    document = Document(key, f"title of {key.document[:20]}", size, len(texts), fingerprint, 1_700_000_000_123_456_789)
-    stacked = numpy.stack(vectors or [EAST] * len(texts))
-    return await store.put(tenant, document, passages, stacked, limits)
 
 
 async def search(
@@ -102,7 +77,7 @@ async def test_every_candidate_has_its_cosine_even_far_from_the_nearest(store: D
 
 async def test_headings_and_titles_are_searched_too(store: DocumentStore, tenant: Tenant) -> None:
     document = Document(A, "Reimbursement", 4, 1, b"f", 1)
-    await store.put(tenant, document, [Passage(0, "Taxis › Abroad", "text")], numpy.stack([EAST]), LIMITS)
+    await store.put(tenant, document, [Passage(0, "Taxis › Abroad", "text")], numpy.stack([EAST]), Limits())
     for word in ("reimbursement", "abroad", "taxis"):
         found = await search(store, tenant, word, near=UP)
         assert [candidate.bm25 > 0 for candidate in found.candidates] == [True], word
@@ -146,8 +121,7 @@ async def test_a_deleted_document_is_gone(store: DocumentStore, tenant: Tenant) 
 async def test_a_document_comes_back_as_it_was_put(store: DocumentStore, tenant: Tenant) -> None:
     await put(store, tenant, A, ["holiday", "travel"])
     found = await store.find(tenant, A)
-    fingerprint = hashlib.sha256(b"holiday travel").digest()
-    assert found == Document(A, "title of a", 13, 2, fingerprint, 1_700_000_000_123_456_789)
+    assert found == Document(A, "title of a", 13, 2, b"holiday travel", 1_700_000_000_123_456_789)
 
 
 async def test_documents_are_listed_by_collection_and_id_in_pages(store: DocumentStore, tenant: Tenant) -> None:

@@ -71,32 +71,30 @@ async def test_sending_the_same_again_changes_nothing(retrieval: Served) -> None
     assert later.documents_epoch > after.documents_epoch
 
 
-@pytest.mark.parametrize(
-    ("request_", "field", "words"),
-    [
-        (sent("empty.md", b""), "text", "is empty"),
-        (sent("blank.md", b" \n\t\n"), "text", "holds no text"),
-        (sent("latin1.md", "Straße".encode("latin-1")), "text", "is not UTF-8 at byte 4"),
-        (sent("binary.md", b"a\0b"), "text", "NUL"),
-        (sent("large.md", b"x" * (3 * 1024 * 1024 + 1)), "text", "3145729 bytes, more than 3145728"),
-        (sent("lines.md", b"x\n" * 100_002), "text", "more than 100000 lines"),
-        (sent(""), "document", "is missing"),
-        (sent(" x"), "document", "no white space at its ends"),
-        (sent("a\nb"), "document", "printable characters only"),
-        (sent("x" * 201), "document", "longer than 200 bytes"),
-        (sent("a.md", collection="Not A Name"), "collection", "hyphens"),
-        (sent("a.md", title="t" * 301), "title", "longer than 300"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_bad_document_is_refused_and_the_stream_goes_on(
-    retrieval: Served, request_: pb.UpsertDocumentsRequest, field: str, words: str
-) -> None:
+BAD = [
+    (sent("empty.md", b""), "text", "is empty"),
+    (sent("blank.md", b" \n\t\n"), "text", "holds no text"),
+    (sent("latin1.md", "Straße".encode("latin-1")), "text", "is not UTF-8 at byte 4"),
+    (sent("binary.md", b"a\0b"), "text", "NUL"),
+    (sent("large.md", b"x" * (3 * 1024 * 1024 + 1)), "text", "3145729 bytes, more than 3145728"),
+    (sent("lines.md", b"x\n" * 100_002), "text", "more than 100000 lines"),
+    (sent(""), "document", "is missing"),
+    (sent(" x"), "document", "no white space at its ends"),
+    (sent("a\nb"), "document", "printable characters only"),
+    (sent("x" * 201), "document", "longer than 200 bytes"),
+    (sent("a.md", collection="Not A Name"), "collection", "hyphens"),
+    (sent("a.md", title="t" * 301), "title", "longer than 300"),
+    (pb.UpsertDocumentsRequest(document="a.md", text=b"x", format=7), "format", "FORMAT_TEXT"),  # pyright: ignore
+]
+
+
+async def test_each_bad_document_is_refused_by_its_field_and_the_stream_goes_on(retrieval: Served) -> None:
     with retrieval.calling(ACME):
-        refused, stored = await upsert(retrieval, request_, sent("good.md"))
+        *refused, stored = await upsert(retrieval, *(request for request, _, _ in BAD), sent("good.md"))
         listed = await DocumentServiceStub(retrieval.channel()).ListDocuments(pb.ListDocumentsRequest())
-    assert (refused.outcome, refused.field) == (pb.UPSERT_OUTCOME_REFUSED, field)
-    assert words in refused.description
+    for answer, (_, field, words) in zip(refused, BAD, strict=True):
+        assert (answer.outcome, answer.field) == (pb.UPSERT_OUTCOME_REFUSED, field)
+        assert words in answer.description
     assert stored.outcome == pb.UPSERT_OUTCOME_CREATED
     assert [document.document for document in listed.documents] == ["good.md"]
 
@@ -153,24 +151,20 @@ async def test_documents_are_listed_in_pages_by_collection_and_id(retrieval: Ser
     assert only.documents[0].size_bytes == len(HANDBOOK) and only.documents[0].update_time.seconds > 1_700_000_000
 
 
-@pytest.mark.parametrize(
-    ("request_", "field"),
-    [
+async def test_a_bad_query_names_its_field(retrieval: Served) -> None:
+    stub = DocumentServiceStub(retrieval.channel())
+    for request, field in (
         (pb.SearchPassagesRequest(query=""), "query"),
         (pb.SearchPassagesRequest(query=" \t"), "query"),
         (pb.SearchPassagesRequest(query="x" * 8193), "query"),
         (pb.SearchPassagesRequest(query="x", limit=51), "limit"),
         (pb.SearchPassagesRequest(query="x", limit=-1), "limit"),
         (pb.SearchPassagesRequest(query="x", collections=["ok", "../x"]), "collections[1]"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_bad_query_names_its_field(
-    retrieval: Served, request_: pb.SearchPassagesRequest, field: str
-) -> None:
-    with retrieval.calling(ACME), pytest.raises(InvalidArgument) as refused:
-        await DocumentServiceStub(retrieval.channel()).SearchPassages(request_)
-    assert [name for name, _ in refused.value.violations] == [field]
+        (pb.SearchPassagesRequest(query="x", collections=["c"] * 65), "collections"),
+    ):
+        with retrieval.calling(ACME), pytest.raises(InvalidArgument) as refused:
+            await stub.SearchPassages(request)
+        assert [name for name, _ in refused.value.violations] == [field]
 
 
 async def test_a_tenant_that_was_not_provisioned_gets_no_place(retrieval: Served) -> None:
