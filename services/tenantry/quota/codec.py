@@ -9,6 +9,7 @@ from tenantry.kit.owner import Tenant
 from tenantry.quota.entries import Ask, Settled, Usage
 
 _VERSION = 1
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def write_ask(ask: Ask) -> bytes:
@@ -38,7 +39,7 @@ def read_settled(text: bytes, settled_us: int) -> Settled:
 
 
 def _write(*fields: Any) -> bytes:
-    return json.dumps((_VERSION, *fields), ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode((_VERSION, *fields)).encode()
 
 
 def _read(text: bytes) -> list[Any]:

@@ -8,8 +8,9 @@ reservation:
      ├───── lapsed ────── committed        never renewed until its end: it cost nothing, unless it is settled after all
      └───── estimated ─── committed        renewed, then not any more: settled with all it held, at its last renewal
 
-How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit after that enters the outbox once
-more, and the ledger, whose key is the reservation, knows it.
+A hold ends when it is looked at after its time: by the timer, or by a later reservation in the bucket; until then it may
+still be renewed or settled. How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit after
+that enters the outbox once more, and the ledger, whose key is the reservation, knows it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ class Terms:
     at, and how many entries an outbox may have before new holds are refused."""
 
     hold_us: int = 60_000_000
-    remember_us: int = 600_000_000
+    remember_us: int = 120_000_000
     idle_us: int = 600_000_000
     sweep_most: int = 16
     outbox_most: int = 10_000
@@ -64,13 +65,14 @@ class Appended:
 
 @dataclass(slots=True)
 class Holds:
-    """A bucket's state. `field` names a limit's owner, `nonce` an owner and its nonce (keys.py)."""
+    """A bucket's state. `field` names a limit's owner, `nonce` an owner and its nonce (keys.py). `ends` says when to look
+    at what: h and a reservation, n and a nonce, t and a counters field; c, r, l or e and a reservation is a memory of how
+    it ended."""
 
     terms: Terms
     counters: dict[str, Counters] = field(default_factory=dict[str, Counters])
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
     nonces: dict[str, Held] = field(default_factory=dict[str, Held])
-    settled: dict[str, str] = field(default_factory=dict[str, str])
     ends: dict[str, int] = field(default_factory=dict[str, int])
     outbox: list[Appended] = field(default_factory=list[Appended])
 
@@ -106,7 +108,6 @@ class Holds:
 
     def renew(self, now_us: int, reservation: str) -> int:
         """When the hold ends now; 0 when there is none."""
-        self.sweep(now_us, self.terms.sweep_most)
         hold = self.holds.get(reservation)
         if hold is None:
             return 0
@@ -116,29 +117,25 @@ class Holds:
 
     def commit(self, now_us: int, field: str, reservation: str, held: int, used: int, entry: object) -> bool:
         """Whether this call settled it. `held` is what the receipt says, for a hold that is gone."""
-        self.sweep(now_us, self.terms.sweep_most)
         hold = self.holds.get(reservation)
         if hold is not None:
-            self._settle(now_us, reservation, hold, 1, used, "committed")
+            self._settle(now_us, reservation, hold, 1, used, "c")
         else:
-            how = self.settled.get(reservation)
-            if how in ("committed", "released"):
+            if "c" + reservation in self.ends or "r" + reservation in self.ends:
                 return False
-            if how is not None and field in self.counters:
-                self._owe(
-                    now_us, field, requests=int(how == "lapsed"), tokens=used - (held if how == "estimated" else 0)
-                )
-            self._remember(now_us, reservation, "committed")
+            lapsed, estimated = (self.ends.pop(how + reservation, None) is not None for how in "le")
+            if lapsed or estimated:
+                self._owe(now_us, field, requests=int(lapsed), tokens=used - (held if estimated else 0))
+            self._remember(now_us, reservation, "c")
         self.outbox.append(Appended(entry, now_us))
         return True
 
     def release(self, now_us: int, reservation: str) -> bool:
         """Whether this call released it."""
-        self.sweep(now_us, self.terms.sweep_most)
         hold = self.holds.get(reservation)
         if hold is None:
             return False
-        self._settle(now_us, reservation, hold, 0, 0, "released")
+        self._settle(now_us, reservation, hold, 0, 0, "r")
         return True
 
     def use(self, now_us: int, field: str, limits: Limits) -> Use:
@@ -154,7 +151,7 @@ class Holds:
         """Forget the counters and let their holds lapse; how many there were."""
         mine = [(reservation, hold) for reservation, hold in self.holds.items() if hold.field == field]
         for reservation, hold in mine:
-            self._settle(now_us, reservation, hold, 0, 0, "lapsed")
+            self._settle(now_us, reservation, hold, 0, 0, "l")
         self.counters.pop(field, None)
         self.ends.pop("t" + field, None)
         return len(mine)
@@ -169,18 +166,16 @@ class Holds:
                 self._end(now_us, name, self.holds[name])
             elif kind == "n":
                 del self.nonces[name]
-            elif kind == "s":
-                del self.settled[name]
-            else:
+            elif kind == "t":
                 self._forget_idle(now_us, name, member)
         return len(due)
 
     def _end(self, now_us: int, reservation: str, hold: Hold) -> None:
         if hold.renewed_us:
-            self._settle(now_us, reservation, hold, 1, hold.ask.tokens, "estimated")
+            self._settle(now_us, reservation, hold, 1, hold.ask.tokens, "e")
             self.outbox.append(Appended(hold.ask, hold.renewed_us, hold.reserved_us))
         else:
-            self._settle(now_us, reservation, hold, 0, 0, "lapsed")
+            self._settle(now_us, reservation, hold, 0, 0, "l")
 
     def _forget_idle(self, now_us: int, field: str, member: str) -> None:
         counters = self._current(now_us, field)
@@ -222,8 +217,7 @@ class Holds:
         )
 
     def _remember(self, now_us: int, reservation: str, how: str) -> None:
-        self.settled[reservation] = how
-        self.ends["s" + reservation] = now_us + self.terms.remember_us
+        self.ends[how + reservation] = now_us + self.terms.remember_us
 
     def _leaked(self, now_us: int, field: str, limits: Limits) -> Counters:
         """Counters as they are now, leaking at the rates of `limits` from now on; new ones are full."""

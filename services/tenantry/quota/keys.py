@@ -13,7 +13,7 @@ from tenantry.kit.keys import redis_key
 from tenantry.kit.owner import Platform, Tenant
 
 BUCKETS = 256
-_KINDS = ("counters", "holds", "nonces", "settled", "ends", "outbox")
+_KINDS = ("counters", "holds", "nonces", "ends", "outbox")
 
 
 @lru_cache(maxsize=16_384)
@@ -29,18 +29,18 @@ def slot_of(bucket: int) -> str:
 
 @lru_cache(maxsize=BUCKETS)
 def bucket_keys(bucket: int) -> tuple[str, ...]:
-    """A bucket's state, in the order of the scripts' KEYS: counters, holds, nonces, settled, ends, outbox."""
+    """A bucket's state, in the order of the scripts' KEYS: counters, holds, nonces, ends, outbox."""
     return tuple(redis_key(slot_of(bucket), kind, Platform()) for kind in _KINDS)
 
 
 def outbox_key(bucket: int) -> str:
     """The settled usage that the ledger has not acknowledged."""
-    return bucket_keys(bucket)[5]
+    return bucket_keys(bucket)[4]
 
 
 def ends_key(bucket: int) -> str:
     """When to look at which hold, nonce, memory or counters."""
-    return bucket_keys(bucket)[4]
+    return bucket_keys(bucket)[3]
 
 
 def counters_field(owner: Tenant) -> str:

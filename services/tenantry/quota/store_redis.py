@@ -78,17 +78,16 @@ class RedisBooks:
         now_us = int(time[0]) * 1_000_000 + int(time[1])
         swept = 0
         for bucket, found in enumerate(firsts):
-            if found and float(found[0][1]) <= now_us:
-                swept += await self._sweep(bucket)
+            while found and float(found[0][1]) <= now_us:
+                looked_at = await self.sweep_bucket(bucket, _SWEPT_AT_ONCE)
+                swept += looked_at
+                if looked_at < _SWEPT_AT_ONCE:
+                    break
         return swept
 
-    async def _sweep(self, bucket: int) -> int:
-        swept = 0
-        while True:
-            answer = await self._run_in(SWEEP, bucket, _SWEPT_AT_ONCE)
-            swept += answer[0]
-            if answer[0] < _SWEPT_AT_ONCE:
-                return swept
+    async def sweep_bucket(self, bucket: int, most: int) -> int:
+        """Look at up to `most` things in a bucket whose time has come; how many there were."""
+        return (await self._run_in(SWEEP, bucket, most))[0]
 
     async def _run(self, script: Script, owner: Tenant, *args: Arg) -> Sequence[Any]:
         return await self._run_in(script, keys.bucket_of(owner.organisation), *args)

@@ -6,7 +6,7 @@ local lapsed = 0
 for place = 1, #page[2], 2 do
   local hold = cmsgpack.unpack(page[2][place + 1])
   if hold[1] == ARGV[6] and redis.call('HEXISTS', HOLDS, page[2][place]) == 1 then
-    settle(page[2][place], hold, 0, 0, 'lapsed')
+    settle(page[2][place], hold, 0, 0, 'l')
     lapsed = lapsed + 1
   end
 end

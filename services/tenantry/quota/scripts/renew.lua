@@ -1,7 +1,6 @@
 -- Move the end of a hold; from the first time on it is no longer free of charge when it ends unsettled.
 -- ARGV    1-5 terms, 6 reservation
 -- RESULT  {now, appended, end}, end 0 when there is no such hold
-sweep(SWEEP_MOST)
 local packed = redis.call('HGET', HOLDS, ARGV[6])
 if not packed then
   return {now, appended, 0}

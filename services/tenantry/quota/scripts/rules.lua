@@ -4,15 +4,15 @@
 --   1 counters  hash    limit's owner -> {newest number, running holds, requests bucket, tokens bucket}
 --   2 holds     hash    reservation -> {counters field, number, tokens, reserved, renewed or 0, the ask}
 --   3 nonces    hash    owner and nonce -> {reservation, ask, reserved, first end}
---   4 settled   hash    reservation -> how: committed, released, lapsed, estimated
---   5 ends      zset    h+reservation, n+nonce, s+reservation, t+counters field, by the microsecond to look at each
---   6 outbox    stream  b: the settlement, t: when, r: 0; or for an estimate b: the ask, t: last renewal, r: reserved at
+--   4 ends      zset    by the microsecond to look at each: h+reservation, n+nonce, t+counters field; and, until it is
+--                       forgotten, how a reservation ended: c (committed), r (released), l (lapsed), e (estimated) + reservation
+--   5 outbox    stream  b: the settlement, t: when, r: 0; or for an estimate b: the ask, t: last renewal, r: reserved at
 -- ARGV    the first five are the terms (holds.py): 1 hold_us, 2 remember_us, 3 idle_us, 4 sweep at most, 5 outbox at most
 -- TIME    Redis's own (TIME), read once a call, in microseconds; every reply begins with it. Replicas' clocks play no part.
 -- ATOMIC  a script runs alone, so that limits are taken all or none and settling is one step with its outbox entry; MULTI can't
 --         look before it writes.
 -- Numbers are whole and below 2^53, where Lua's doubles are exact.
-local COUNTERS, HOLDS, NONCES, SETTLED, ENDS, OUTBOX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local COUNTERS, HOLDS, NONCES, ENDS, OUTBOX = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local UNITS, MOST_UNITS, MOST_AMOUNT, MOST_CHARGES = 60000000, 9000000000000000, 100000000, 128
 local HOLD_US, REMEMBER_US, IDLE_US = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local SWEEP_MOST, OUTBOX_MOST = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -169,8 +169,7 @@ local function current(field)
 end
 
 local function remember(reservation, how)
-  redis.call('HSET', SETTLED, reservation, how)
-  redis.call('ZADD', ENDS, text(now + REMEMBER_US), 's' .. reservation)
+  redis.call('ZADD', ENDS, text(now + REMEMBER_US), how .. reservation)
 end
 
 -- A settlement, or with `reserved` the ask of a hold since then, for an estimate.
@@ -209,16 +208,14 @@ local function sweep(most)
       local packed = redis.call('HGET', HOLDS, name)
       local hold = packed and cmsgpack.unpack(packed)
       if hold and hold[5] > 0 then
-        settle(name, hold, 1, hold[3], 'estimated')
+        settle(name, hold, 1, hold[3], 'e')
         append(hold[6], hold[5], hold[4])
       elseif hold then
-        settle(name, hold, 0, 0, 'lapsed')
+        settle(name, hold, 0, 0, 'l')
       end
     elseif kind == 'n' then
       redis.call('HDEL', NONCES, name)
-    elseif kind == 's' then
-      redis.call('HDEL', SETTLED, name)
-    else
+    elseif kind == 't' then
       local counters = current(name)
       if counters and counters[2] == 0 and #counters[3][4] == 0 and #counters[4][4] == 0 then
         redis.call('HDEL', COUNTERS, name)
