@@ -1,13 +1,14 @@
 """One ranking from two: passages found by their words (BM25) and by their meaning (vectors), for every store alike.
 
-Measured on half of SQuAD 2.0 dev (646 passages, 2,910 questions; `TENANTRY_BENCH_DATA=... python tests/bench/retrieval.py`):
+Measured on half of SQuAD 2.0 dev (646 documents, 2,910 questions;
+`TENANTRY_BENCH_DATA=../shared/data python -m tests.bench.retrieval`):
 
-    rule                                   recall@1   @5     MRR
-    BM25 alone                               .828    .954   .883
-    vectors alone (wordllama-256)            .578    .823   .685
-    reciprocal ranks, equal weights, k=60    .736    .932   .817
-    reciprocal ranks, vectors at .1, k=10    .828    .954   .884
-    shares of the best score, vectors at .3  .835    .962   .889   <- this rule
+    rule                                   recall@1   @5    MRR
+    BM25 alone                               .823    .953   .879
+    vectors alone (wordllama-256)            .582    .824   .687
+    reciprocal ranks, equal weights, k=60    .710    .931   .805
+    reciprocal ranks, vectors at .1, k=10    .822    .953   .880
+    shares of the best score, vectors at .3  .828    .959   .885   <- this rule
 
 So each list's scores are divided by its best one, and the vectors weigh .3. Between .2 and .4 the figures hardly move.
 """

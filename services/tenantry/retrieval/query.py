@@ -5,8 +5,8 @@ import unicodedata
 MAX_TERMS = 48
 MAX_TERM_CHARS = 64
 
-# Words that stand in most passages. Leaving them out raised recall@1 from .820 to .828 and made BM25 three times as fast
-# (tests/bench/retrieval.py); words of other languages are not here, and only cost time.
+# Words that stand in most passages. Leaving them out raised the recall@1 of BM25 from .820 to .828 and made it three times as fast
+# (half of SQuAD 2.0 dev, passages whole); words of other languages are not here, and only cost time.
 STOP_WORDS = frozenset(
     """a about an and any are as at be been but by can could did do does for from had has have how i if in into is it its me
     my no not of on or our shall should so such t than that the their them then there these they this to us was we were what
