@@ -1,6 +1,7 @@
 """The lifecycle contract, which every service with tenant state serves: checks the ids, then hands on to the use case."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from grpc import aio
 
@@ -26,14 +27,14 @@ class LifecycleService(grpc_pb.LifecycleServiceServicer):
         self._deprovision = deprovision
 
     async def ProvisionTenant(
-        self, request: pb.ProvisionTenantRequest, context: aio.ServicerContext
+        self, request: pb.ProvisionTenantRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ProvisionTenantResponse:
         if request.tier not in TIERS:
             raise InvalidArgument("tier", f"is not one of {', '.join(TIERS)}")
         return pb.ProvisionTenantResponse(did=await self._provision(_tenant(request), request.tier))
 
     async def DeprovisionTenant(
-        self, request: pb.DeprovisionTenantRequest, context: aio.ServicerContext
+        self, request: pb.DeprovisionTenantRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.DeprovisionTenantResponse:
         return pb.DeprovisionTenantResponse(did=await self._deprovision(_tenant(request)))
 

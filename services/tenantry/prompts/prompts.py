@@ -9,27 +9,30 @@ from tenantry.kit.memory import Memory
 from tenantry.kit.owner import Tenant
 from tenantry.prompts.prompt import DEFAULT_PROMPT, DEFAULT_SOURCE, Prompt, Rendered, Revision, Source, key_of
 from tenantry.prompts.store import PromptStore
-from tenantry.prompts.templates import Template, check_source, check_variables
+from tenantry.prompts.rendering import Renderer
+from tenantry.prompts.templates import check_variables, faults_of, is_plain, render_plain, with_defaults
 
-Compiled = tuple[int, Template]
+# The number of the production revision and its source.
+Production = tuple[int, Source]
 
 
 class Prompts:
-    """A tenant's prompts. `compiled` remembers the production revision of each by `key_of`."""
+    """A tenant's prompts. `production` remembers the production revision of each by `key_of`."""
 
-    def __init__(self, store: PromptStore, compiled: Memory[Compiled]) -> None:
+    def __init__(self, store: PromptStore, production: Memory[Production], renderer: Renderer) -> None:
         self._store = store
-        self._compiled = compiled
+        self._production = production
+        self._renderer = renderer
 
     async def create(self, tenant: Tenant, prompt: str, source: Source, author: str) -> Prompt:
         """Makes a prompt; `production` points at its revision 1."""
         check_name(prompt, "prompt")
-        return self._changed(tenant, await self._store.create(tenant, prompt, await _checked(source), author))
+        return self._changed(tenant, await self._store.create(tenant, prompt, await self._checked(source), author))
 
     async def update(self, tenant: Tenant, prompt: str, source: Source, author: str, version: int) -> Prompt:
         """Adds a revision, which `production` points at from now on."""
         check_name(prompt, "prompt")
-        checked = await _checked(source)
+        checked = await self._checked(source)
         return self._changed(tenant, await self._store.revise(tenant, prompt, checked, author, _version(version)))
 
     async def rollback(self, tenant: Tenant, prompt: str, revision: int, version: int) -> Prompt:
@@ -43,7 +46,7 @@ class Prompts:
         """Deletes a prompt with its revisions."""
         check_name(prompt, "prompt")
         await self._store.delete(tenant, prompt, _version(version))
-        self._compiled.drop(key_of(tenant, prompt))
+        self._production.drop(key_of(tenant, prompt))
 
     async def get(self, tenant: Tenant, prompt: str, revision: int) -> tuple[Prompt, Revision]:
         """A prompt and a revision, 0 for the one of `production`."""
@@ -55,19 +58,19 @@ class Prompts:
         name = check_name(prompt or DEFAULT_PROMPT, "prompt")
         check_variables(variables)
         if _revision(revision):
-            stored = (await self._store.get(tenant, name, revision))[1]
-            number, template = revision, await asyncio.to_thread(Template, stored.source)
+            number, source = revision, (await self._store.get(tenant, name, revision))[1].source
         else:
-            number, template = await self._compiled.get(key_of(tenant, name))
-        if template.quick:
-            system, user = template.render(name, variables)
+            number, source = await self._production.get(key_of(tenant, name))
+        templates = (source.system, source.user)
+        if all(is_plain(template) for template in templates):
+            system, user = (render_plain(template, variables) for template in templates)
         else:
-            system, user = await asyncio.to_thread(template.render, name, variables)
-        return Rendered(name, number, system, user, template.source)
+            system, user = await self._renderer.render(templates, variables)
+        return Rendered(name, number, system, user, source)
 
     async def provision(self, tenant: Tenant, tier: str) -> str:
         """Begins to serve the tenant, with the default prompt."""
-        made = await self._store.add_tenant(tenant, tier, DEFAULT_PROMPT, check_source(DEFAULT_SOURCE))
+        made = await self._store.add_tenant(tenant, tier, DEFAULT_PROMPT, with_defaults(DEFAULT_SOURCE))
         return f"made the prompt {DEFAULT_PROMPT}" if made else "nothing to do"
 
     async def deprovision(self, tenant: Tenant) -> str:
@@ -75,22 +78,31 @@ class Prompts:
         deleted = await self._store.remove_tenant(tenant)
         return "nothing to do" if deleted is None else f"deleted {deleted} prompts"
 
+    async def _checked(self, source: Source) -> Source:
+        # A hostile schema may take some milliseconds to refuse.
+        wrong = await asyncio.to_thread(faults_of, source)
+        refused = {field for field, _ in wrong}
+        for field, template in (("source.system", source.system), ("source.user", source.user)):
+            if field in refused or is_plain(template):
+                continue
+            fault = await self._renderer.fault_of(template)
+            if fault is not None:
+                wrong.append((field, fault))
+        if wrong:
+            raise InvalidArgument.many(wrong)
+        return with_defaults(source)
+
     def _changed(self, tenant: Tenant, prompt: Prompt) -> Prompt:
         # This replica forgets at once, so that a writer sees its own write; the others with the change log.
-        self._compiled.drop(key_of(tenant, prompt.prompt))
+        self._production.drop(key_of(tenant, prompt.prompt))
         return prompt
 
 
-async def compile_production(store: PromptStore, key: str) -> Compiled:
-    """What the memory of compiled prompts loads for a key."""
+async def load_production(store: PromptStore, key: str) -> Production:
+    """What the memory of production revisions loads for a key."""
     tenant_id, _, name = key.partition("/")
     prompt, revision = await store.get(Tenant("", tenant_id), name, 0)
-    return prompt.production_revision, await asyncio.to_thread(Template, revision.source)
-
-
-async def _checked(source: Source) -> Source:
-    # A hostile template or schema may take some milliseconds to refuse.
-    return await asyncio.to_thread(check_source, source)
+    return prompt.production_revision, revision.source
 
 
 def _revision(revision: int) -> int:

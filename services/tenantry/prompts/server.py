@@ -1,4 +1,4 @@
-"""Wires prompts: its database, its memory of compiled prompts, its services."""
+"""Wires prompts: its database, its memory, its renderer, its services."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,8 @@ from tenantry.kit.clock import SystemClock
 from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
-from tenantry.prompts.prompts import Compiled, Prompts, compile_production
+from tenantry.prompts.prompts import Production, Prompts, load_production
+from tenantry.prompts.rendering import Renderer
 from tenantry.prompts.service import PromptService
 from tenantry.prompts.settings import Settings
 from tenantry.prompts.store_sql import KIND, SqlPromptStore
@@ -21,12 +22,13 @@ from tenantry.prompts.store_sql import KIND, SqlPromptStore
 async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
     """The room, while the block runs."""
     database = Database(settings.sql_url, "prompts")
+    renderer = Renderer()
     try:
         await migrate(database, "tenantry.prompts.migrations")
         store = SqlPromptStore(database, SystemClock())
-        compiled: Memory[Compiled] = Memory(KIND, lambda key: compile_production(store, key), settings.remembered)
-        poller = Poller(database, [compiled])
-        prompts = Prompts(store, compiled)
+        production: Memory[Production] = Memory(KIND, lambda key: load_production(store, key), settings.remembered)
+        poller = Poller(database, [production])
+        prompts = Prompts(store, production, renderer)
         yield Room(
             "prompts",
             [
@@ -36,4 +38,5 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
             [poller.run],
         )
     finally:
+        await renderer.close()
         await database.close()

@@ -1,5 +1,7 @@
 """PromptService: protobuf to use case and back."""
 
+from typing import Any
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
@@ -15,7 +17,7 @@ from tenantry.prompts.prompts import Prompts
 from tenantry.prompts.store import PromptStore
 
 _NEWEST = 2**31 - 1
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class PromptService(grpc_pb.PromptServiceServicer):

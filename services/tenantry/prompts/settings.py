@@ -7,7 +7,7 @@ from tenantry.kit import settings as mesh
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`sql_url` is where prompts are kept; `remembered` is how many prompts the request path keeps compiled."""
+    """`sql_url` is where prompts are kept; `remembered` is how many prompts the request path keeps in memory."""
 
     sql_url: str
     remembered: int = 4096

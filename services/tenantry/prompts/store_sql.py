@@ -85,14 +85,18 @@ class SqlPromptStore:
             raise AlreadyExists(Reason.ALREADY_EXISTS, message, kind="prompt") from None
 
     async def revise(self, tenant: Tenant, prompt: str, source: Source, author: str, version: int) -> Prompt:
-        async with self._database.write() as connection:
-            revision = (await _current(connection, tenant, prompt, version)).latest_revision + 1
-            if revision > MAX_REVISIONS:
-                raise _too_many("revisions", MAX_REVISIONS)
-            await connection.execute(insert(_revisions).values(self._row(tenant, prompt, revision, source, author)))
-            return await self._change(
-                connection, tenant, prompt, version, production_revision=revision, latest_revision=revision
-            )
+        try:
+            async with self._database.write() as connection:
+                revision = (await _current(connection, tenant, prompt, version)).latest_revision + 1
+                if revision > MAX_REVISIONS:
+                    raise _too_many("revisions", MAX_REVISIONS)
+                await connection.execute(insert(_revisions).values(self._row(tenant, prompt, revision, source, author)))
+                return await self._change(
+                    connection, tenant, prompt, version, production_revision=revision, latest_revision=revision
+                )
+        except Conflict:
+            # PostgreSQL let another transaction add the same revision between our read and our write
+            raise _changed_meanwhile() from None
 
     async def point(self, tenant: Tenant, prompt: str, revision: int, version: int) -> Prompt:
         async with self._database.write() as connection:
@@ -145,8 +149,7 @@ class SqlPromptStore:
         changed = update(_prompts).where(mine).values(version=version + 1, updated_at=self._clock.now(), **values)
         row = (await connection.execute(changed.returning(_prompts))).mappings().first()
         if row is None:
-            # PostgreSQL let another transaction change it between our read and our write
-            raise Aborted(Reason.VERSION_CONFLICT, "the prompt changed meanwhile; read it again")
+            raise _changed_meanwhile()
         await changes.record(connection, KIND, key_of(tenant, prompt))
         return _prompt_of(row)
 
@@ -202,6 +205,10 @@ def _prompt_of(row: RowMapping) -> Prompt:
 def _revision_of(row: RowMapping) -> Revision:
     names = ("system", "user", "output_schema", "max_output_tokens", "temperature")
     return Revision(row["revision"], Source(**{name: row[name] for name in names}), row["created_at"], row["author"])
+
+
+def _changed_meanwhile() -> Aborted:
+    return Aborted(Reason.VERSION_CONFLICT, "the prompt changed meanwhile; read it again")
 
 
 def _too_many(kind: str, limit: int) -> ResourceExhausted:
