@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from tenantry.kit import call
@@ -15,6 +14,7 @@ from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.errors import Reason, Unauthenticated
 from tenantry.kit.guard import Limits
 from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room
+from tenantry.kit.settings import MeshSettings
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
 
@@ -74,11 +74,11 @@ class Echo(echo_pb2_grpc.EchoServiceServicer):
 
     Feed = EchoMany
 
-    async def Collect(self, requests: Any, context: Any) -> Any:
-        return await self.acts.collect(requests, context)
+    async def Collect(self, request_iterator: Any, context: Any) -> Any:
+        return await self.acts.collect(request_iterator, context)
 
-    async def Chat(self, requests: Any, context: Any) -> AsyncIterator[Any]:
-        async for message in self.acts.chat(requests, context):
+    async def Chat(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        async for message in self.acts.chat(request_iterator, context):
             yield message
 
 
@@ -96,6 +96,11 @@ def caller_of(assertion: str) -> Caller:
     """The caller whom a written assertion names."""
     tenant, *scopes = assertion.split()
     return Caller(tenant, "north", "pro", "key:1", frozenset(scopes), "1")
+
+
+def mesh_of(addresses: Mapping[str, str]) -> MeshSettings:
+    """Settings of a process that reaches services at `addresses`."""
+    return MeshSettings(listen="127.0.0.1:0", edge_listen="", addresses=addresses)
 
 
 def acme(**more: Any) -> call.Call:
@@ -140,7 +145,7 @@ async def houses(kind: str) -> AsyncIterator[Open]:
         registry = Registry()
         if kind == "inprocess":
             registry.add(room)
-        settings = SimpleNamespace(addresses={"echo": f"127.0.0.1:{listener.port}"}, max_message_bytes=4 * 1024 * 1024)
+        settings = mesh_of({"echo": f"127.0.0.1:{listener.port}"})
         mesh = Mesh(service, settings, registry, lambda: service, clock or SystemClock())
         stub = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
         opened.append(House(room, listener, registry, mesh, stub, acts))
@@ -200,4 +205,4 @@ async def use_chat(stub: Any, **options: Any) -> None:
 
 
 EVERY_SHAPE = (use_unary, use_many, use_collect, use_chat)
-Use = Callable[..., Awaitable[None]]
+Use = Callable[..., Coroutine[Any, Any, None]]

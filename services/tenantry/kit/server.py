@@ -52,7 +52,7 @@ class _Collector:
     """Takes what the generated `add_…Servicer_to_server` functions register, instead of a server."""
 
     def __init__(self) -> None:
-        self.handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]" = {}
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Not needed: the generated code registers the same handlers by name."""

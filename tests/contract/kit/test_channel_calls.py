@@ -217,7 +217,7 @@ async def test_metadata_that_can_not_be_carried_never_arrives(open_house: Open) 
 
     house = await open_house(Acts(once=once))
     for value in ("a\nx-tenant-id: globex", "ü"):
-        with pytest.raises(Exception) as refused:  # noqa: PT011 - gRPC has no one class for it
+        with pytest.raises(Exception) as refused:
             await house.raw("unary_unary", "Gossip")(b"", metadata=(("x-word", value), (call.SERVICE, "gateway")))
         assert not isinstance(refused.value, aio.AioRpcError)
 

@@ -5,8 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -22,7 +21,7 @@ from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import Unavailable
 from tenantry.kit.guard import Limits
 from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room, until_stopped
-from tests.harness.echo import Acts, Echo, Open, WrittenProofs, acme, houses
+from tests.harness.echo import Acts, Echo, Open, WrittenProofs, acme, houses, mesh_of
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
 
@@ -43,8 +42,8 @@ async def open_any_house(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
 
 
 async def health_of(channel: aio.Channel, service: str) -> int:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
-    return answer.status
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
 
 
 async def test_health_is_told_to_anybody_by_room_and_by_contract(open_house: Open) -> None:
@@ -68,7 +67,7 @@ async def test_a_listener_is_not_serving_before_it_says_so() -> None:
 async def test_contracts_can_be_listed(open_house: Open) -> None:
     house = await open_house()
     async with aio.insecure_channel(f"127.0.0.1:{house.listener.port}") as channel:
-        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast(Any, channel))
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
         names = [s.name async for a in stub.ServerReflectionInfo(iter([ask])) for s in a.list_services_response.service]
     assert "tenantry.api.echo.v1.EchoService" in names
@@ -179,8 +178,16 @@ async def test_a_signal_stops_the_process_in_order(number: signal.Signals) -> No
     assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
 
 
+class Ruleless(echo_pb2_grpc.RulelessServiceServicer):
+    """Answers nothing: it never comes to a call."""
+
+    async def Absent(self, request: Any, context: Any) -> Any: ...
+
+    Audienceless = Scopeless = Callerless = Absent
+
+
 def test_a_room_with_an_rpc_without_a_rule_is_refused_at_start() -> None:
-    servicers = [(echo_pb2_grpc.add_RulelessServiceServicer_to_server, echo_pb2_grpc.RulelessServiceServicer())]
+    servicers = [(echo_pb2_grpc.add_RulelessServiceServicer_to_server, Ruleless())]
     with pytest.raises(LookupError, match="RulelessService/Absent"):
         open_room(Room("ruleless", servicers), WrittenProofs(), Limits())
 
@@ -195,6 +202,9 @@ class Lifecycle(lifecycle_grpc.LifecycleServiceServicer):
     async def ProvisionTenant(self, request: Any, context: Any) -> Any:
         self._calls.append(self._room)
         return lifecycle_pb.ProvisionTenantResponse()
+
+    async def DeprovisionTenant(self, request: Any, context: Any) -> Any:
+        return lifecycle_pb.DeprovisionTenantResponse()
 
 
 @pytest.mark.parametrize("hosted", [False, True], ids=["network", "inprocess"])
@@ -212,7 +222,7 @@ async def test_rooms_that_share_a_contract_and_a_listener_are_told_apart(hosted:
     for one in rooms if hosted else ():
         registry.add(one)
     at = f"127.0.0.1:{listener.port}"
-    settings = SimpleNamespace(addresses={"quota": at, "cache": at}, max_message_bytes=4096)
+    settings = mesh_of({"quota": at, "cache": at})
     mesh = Mesh("tenancy", settings, registry, lambda: "tenancy", SystemClock())
     for name in ("cache", "quota", "cache"):
         stub: Any = lifecycle_grpc.LifecycleServiceStub(mesh.channel(name))
@@ -235,7 +245,7 @@ async def test_several_connections_to_one_address_take_turns(open_house: Open) -
         return pb.EchoResponse()
 
     house = await open_house(Acts(once))
-    settings = SimpleNamespace(addresses={"echo": f"127.0.0.1:{house.listener.port}"}, max_message_bytes=4096)
+    settings = mesh_of({"echo": f"127.0.0.1:{house.listener.port}"})
     mesh = Mesh("gateway", settings, Registry(), lambda: "gateway", SystemClock(), connections=3)
     stub: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
     with call.entered(acme()):
@@ -246,7 +256,7 @@ async def test_several_connections_to_one_address_take_turns(open_house: Open) -
 
 
 async def test_a_service_without_an_address_is_unavailable_when_called() -> None:
-    settings = SimpleNamespace(addresses={}, max_message_bytes=4096)
+    settings = mesh_of({})
     mesh = Mesh("gateway", settings, Registry(), lambda: "", SystemClock())
     stub: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
     with pytest.raises(Unavailable, match="no address"):

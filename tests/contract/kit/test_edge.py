@@ -36,6 +36,10 @@ class Identity(identity_grpc.IdentityServiceServicer):
             raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the key is not valid")
         return identity_pb.AuthenticateCallerResponse(assertion=f"{tenant} {scope}", tenant=tenant, tier="pro")
 
+    async def ListSigningKeys(self, request: Any, context: Any) -> Any: ...
+
+    RenewServiceToken = ListSigningKeys
+
 
 @dataclass
 class FrontDesk:

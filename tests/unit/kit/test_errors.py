@@ -13,15 +13,15 @@ CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if is
 
 
 def test_reasons_are_the_names_of_the_contract() -> None:
-    named = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}
-    assert {reason.value for reason in Reason} == named
+    names = set(error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name) - {"ERROR_REASON_UNSPECIFIED"}
+    assert {f"ERROR_REASON_{reason.value}" for reason in Reason} == names
 
 
 @pytest.mark.parametrize(
     "kind", [kind for kind in CLASSES if kind is not TenantryError], ids=lambda kind: kind.__name__
 )
 def test_every_class_has_a_code_of_grpc_and_stands_in_the_drawing(kind: type[TenantryError]) -> None:
-    assert kind.code in code_pb2.Code.keys()
+    assert kind.code in code_pb2.Code.DESCRIPTOR.values_by_name
     assert kind.__name__ in (errors.__doc__ or "")
 
 

@@ -1,6 +1,7 @@
 """Errors become statuses and come back the same; what no code of ours made becomes something sensible."""
 
 import base64
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -40,8 +41,18 @@ def refusals(draw: st.DrawFn) -> TenantryError:
     reason, message, more = draw(reasons), draw(text), draw(metadata)
     kind = draw(
         st.sampled_from(
-            [Unauthenticated, PermissionDenied, NotFound, AlreadyExists, FailedPrecondition, Aborted, Unavailable]
-            + [InvalidArgument, ResourceExhausted, DeadlineExceeded]
+            [
+                Unauthenticated,
+                PermissionDenied,
+                NotFound,
+                AlreadyExists,
+                FailedPrecondition,
+                Aborted,
+                Unavailable,
+                InvalidArgument,
+                ResourceExhausted,
+                DeadlineExceeded,
+            ]
         )
     )
     if kind is InvalidArgument:
@@ -52,7 +63,7 @@ def refusals(draw: st.DrawFn) -> TenantryError:
         return Unavailable(reason, message, retry_after_s=draw(retry), **more)
     if kind is DeadlineExceeded:
         return DeadlineExceeded(reason, message)
-    return kind(reason, message, **more)
+    return cast(Any, kind)(reason, message, **more)
 
 
 def failure_of(status: status_pb2.Status) -> aio.AioRpcError:
