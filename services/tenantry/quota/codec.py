@@ -2,34 +2,37 @@
 apart."""
 
 import json
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
+from tenantry.kit.errors import StoreFailed
 from tenantry.kit.owner import Tenant
 from tenantry.quota.entries import Ask, Settled, Usage
 
 _VERSION = 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_usage = attrgetter(*(field.name for field in fields(Usage)))
 
 
 def write_ask(ask: Ask) -> bytes:
     """The ask as it is kept with its hold and nonce."""
     owner = ask.owner
-    fields = (ask.reservation, ask.nonce, ask.key_id, ask.end_user, ask.model, ask.request_id)
-    return _write(owner.organisation, owner.id, *fields, ask.input_tokens, ask.max_output_tokens)
+    parts = (ask.reservation, ask.nonce, ask.key_id, ask.end_user, ask.model, ask.request_id)
+    return _write(owner.organisation, owner.id, *parts, ask.input_tokens, ask.max_output_tokens)
 
 
 def read_ask(text: bytes) -> Ask:
     """What `write_ask` wrote."""
-    organisation, tenant, *fields = _read(text)
-    return Ask(Tenant(organisation, tenant), *fields)
+    organisation, tenant, *parts = _read(text)
+    return Ask(Tenant(organisation, tenant), *parts)
 
 
 def write_settled(settled: Settled) -> bytes:
     """The settlement as it is kept in the outbox, without its time, which is the books'."""
     owner = settled.owner
-    fields = (settled.reservation, owner.organisation, owner.id, settled.key_id, settled.end_user)
-    return _write(*fields, *astuple(settled.usage))
+    parts = (settled.reservation, owner.organisation, owner.id, settled.key_id, settled.end_user)
+    return _write(*parts, *_usage(settled.usage))
 
 
 def read_settled(text: bytes, settled_us: int) -> Settled:
@@ -38,12 +41,14 @@ def read_settled(text: bytes, settled_us: int) -> Settled:
     return Settled(reservation, Tenant(organisation, tenant), key_id, end_user, False, settled_us, Usage(*usage))
 
 
-def _write(*fields: Any) -> bytes:
-    return _encode((_VERSION, *fields)).encode()
+def _write(*parts: Any) -> bytes:
+    return _encode((_VERSION, *parts)).encode()
 
 
 def _read(text: bytes) -> list[Any]:
-    version, *fields = json.loads(text)
+    version, *parts = json.loads(text)
     if version != _VERSION:
-        raise ValueError(f"an entry of version {version}, which this version of quota does not know")
-    return fields
+        raise StoreFailed(
+            f"the books hold an entry of version {version}, and this version of Tenantry knows {_VERSION}"
+        )
+    return parts

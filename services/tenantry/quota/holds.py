@@ -8,9 +8,9 @@ reservation:
      ├───── lapsed ────── committed        never renewed until its end: it cost nothing, unless it is settled after all
      └───── estimated ─── committed        renewed, then not any more: settled with all it held, at its last renewal
 
-A hold ends when it is looked at after its time: by the timer, or by a later reservation in the bucket; until then it may
-still be renewed or settled. How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit after
-that enters the outbox once more, and the ledger, whose key is the reservation, knows it.
+A hold ends when it is looked at after its time: by the timer, or by a later reservation in the bucket; until then it
+may still be renewed or settled. How a reservation ended is remembered for `remember_us`, and so is a nonce. A commit
+after that enters the outbox once more, and the ledger, whose key is the reservation, knows it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -65,9 +65,9 @@ class Appended:
 
 @dataclass(slots=True)
 class Holds:
-    """A bucket's state. `field` names a limit's owner, `nonce` an owner and its nonce (keys.py). `ends` says when to look
-    at what: h and a reservation, n and a nonce, t and a counters field; c, r, l or e and a reservation is a memory of how
-    it ended."""
+    """A bucket's state. `field` names a limit's owner, `nonce` an owner and its nonce (keys.py). `ends` says when to
+    look at what: h and a reservation, n and a nonce, t and a counters field; c, r, l or e and a reservation is a
+    memory of how it ended."""
 
     terms: Terms
     counters: dict[str, Counters] = field(default_factory=dict[str, Counters])

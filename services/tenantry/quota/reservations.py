@@ -18,6 +18,7 @@ from tenantry.quota.tiers import limits_of
 CROWDED_RETRY_S = 1.0
 FULL_RETRY_S = 5.0
 _MOST_COUNT = 2**53
+_LONGEST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +174,18 @@ def _check_wanted(wanted: Wanted) -> None:
 
 def check_usage(usage: Usage) -> None:
     """Refuse figures that no request can have, and texts that are too long for the ledger."""
-    wrong: list[tuple[str, str]] = []
-    for field in ("input_tokens", "output_tokens", "cost_micros", "prompt_revision"):
-        if not 0 <= getattr(usage, field) <= _MOST_COUNT:
-            wrong.append((f"usage.{field}", f"is not within 0 and {_MOST_COUNT}"))
-    for field in ("provider", "model", "model_revision", "request_id", "prompt"):
-        if len(getattr(usage, field)) > 256:
-            wrong.append((f"usage.{field}", "is longer than 256 characters"))
+    counts = ("input_tokens", "output_tokens", "cost_micros", "prompt_revision")
+    texts = ("provider", "model", "model_revision", "request_id", "prompt")
+    wrong = [
+        (f"usage.{field}", f"is not within 0 and {_MOST_COUNT}")
+        for field in counts
+        if not 0 <= getattr(usage, field) <= _MOST_COUNT
+    ]
+    wrong += [
+        (f"usage.{field}", f"is longer than {_LONGEST} characters")
+        for field in texts
+        if len(getattr(usage, field)) > _LONGEST
+    ]
     if usage.latency_ns < 0:
         wrong.append(("usage.latency", "is below 0"))
     if usage.first_token_ns is not None and usage.first_token_ns < 0:

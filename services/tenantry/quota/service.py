@@ -124,22 +124,22 @@ class SettlementService(settlement_grpc.SettlementServiceServicer):
         if first is None:
             return
         await self._settlements.acknowledge(_cursors_of(first.cursors))
-        reading = asyncio.create_task(self._acknowledge(request_iterator))
-        batches = aiter(self._settlements.batches())
+        batches = self._settlements.batches()
+        reading = asyncio.ensure_future(self._acknowledge(request_iterator))
+        coming = asyncio.ensure_future(anext(batches))
         try:
             while True:
-                coming = asyncio.ensure_future(anext(batches))
-                try:
-                    await asyncio.wait((coming, reading), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not coming.done():
-                        coming.cancel()
+                await asyncio.wait((coming, reading), return_when=asyncio.FIRST_COMPLETED)
                 if reading.done():
                     await reading
                     return
                 yield _batch(await coming)
+                coming = asyncio.ensure_future(anext(batches))
         finally:
             reading.cancel()
+            coming.cancel()
+            await asyncio.gather(reading, coming, return_exceptions=True)
+            await batches.aclose()
 
     async def _acknowledge(self, requests: AsyncIterator[settlement_pb.StreamSettledUsageRequest]) -> None:
         async for request in requests:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import InvalidArgument, TenantryError
@@ -30,7 +30,7 @@ class Settlements:
         self._clock = clock
         self._buckets = buckets
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch]:
         """All that is not acknowledged, then what comes, without end."""
         sent: dict[int, str] = {}
         epoch = await self._outbox.epoch(_PLATFORM)
