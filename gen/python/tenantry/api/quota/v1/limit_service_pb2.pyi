@@ -32,9 +32,9 @@ class QuotaLimits(_message.Message):
     request_burst: _builtins.int
     """request_burst is how many may come at once, 1 to 10^6."""
     tokens_per_minute: _builtins.int
-    """tokens_per_minute, 1 to 10^10."""
+    """tokens_per_minute, 1 to 10^8."""
     token_burst: _builtins.int
-    """token_burst is how many tokens may be taken at once, 1 to 10^10."""
+    """token_burst is how many tokens may be taken at once, 1 to 10^8."""
     concurrent_requests: _builtins.int
     """concurrent_requests, 1 to 10^5."""
     def __init__(
