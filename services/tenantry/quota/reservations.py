@@ -1,7 +1,7 @@
 """Holds for the gateway: reserve, renew, commit, release."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantry.kit import tenants
 from tenantry.kit.errors import InvalidArgument, NotFound, Reason, ResourceExhausted
@@ -19,6 +19,7 @@ CROWDED_RETRY_S = 1.0
 FULL_RETRY_S = 5.0
 _MOST_COUNT = 2**53
 _LONGEST = 256
+_NUL = "\0"  # PostgreSQL's texts can't hold it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,12 @@ class Reservations:
 
     async def commit(self, proven: Proven, usage: Usage) -> bool:
         """Settle with the true usage; False if it was settled before."""
-        check_usage(usage)
+        _check_usage(usage)
         receipt = proven.receipt
         # The books say when.
-        settled = Settled(receipt.reservation, proven.owner, receipt.key_id, receipt.end_user, False, 0, usage)
+        settled = Settled(
+            receipt.reservation, proven.owner, receipt.key_id, receipt.end_user, False, 0, _fitting(usage)
+        )
         return await self._books.commit(proven.owner, receipt.held_tokens, settled)
 
     async def release(self, proven: Proven) -> bool:
@@ -165,6 +168,9 @@ def _check_wanted(wanted: Wanted) -> None:
         wrong.append(("end_user", "is longer than 128 bytes"))
     if len(wanted.request_id) > 128:
         wrong.append(("request_id", "is longer than 128 characters"))
+    for field, text in (("model", wanted.model), ("end_user", wanted.end_user), ("request_id", wanted.request_id)):
+        if _NUL in text:
+            wrong.append((field, "holds a NUL"))
     for field, count in (("input_tokens", wanted.input_tokens), ("max_output_tokens", wanted.max_output_tokens)):
         if not 0 <= count <= MOST_AMOUNT:
             wrong.append((field, f"is not within 0 and {MOST_AMOUNT}"))
@@ -172,19 +178,12 @@ def _check_wanted(wanted: Wanted) -> None:
         raise InvalidArgument.many(wrong)
 
 
-def check_usage(usage: Usage) -> None:
-    """Refuse figures that no request can have, and texts that are too long for the ledger."""
-    counts = ("input_tokens", "output_tokens", "cost_micros", "prompt_revision")
-    texts = ("provider", "model", "model_revision", "request_id", "prompt")
+def _check_usage(usage: Usage) -> None:
+    """Refuse figures that no request can have."""
     wrong = [
         (f"usage.{field}", f"is not within 0 and {_MOST_COUNT}")
-        for field in counts
+        for field in ("input_tokens", "output_tokens", "cost_micros", "prompt_revision")
         if not 0 <= getattr(usage, field) <= _MOST_COUNT
-    ]
-    wrong += [
-        (f"usage.{field}", f"is longer than {_LONGEST} characters")
-        for field in texts
-        if len(getattr(usage, field)) > _LONGEST
     ]
     if usage.latency_ns < 0:
         wrong.append(("usage.latency", "is below 0"))
@@ -192,3 +191,13 @@ def check_usage(usage: Usage) -> None:
         wrong.append(("usage.first_token_latency", "is below 0"))
     if wrong:
         raise InvalidArgument.many(wrong)
+
+
+def _fitting(usage: Usage) -> Usage:
+    """The usage with texts that the ledger can keep. They are cut and not refused, since some are a provider's own words,
+    and no provider may keep what was used out of the ledger."""
+    texts = {field: getattr(usage, field) for field in ("provider", "model", "model_revision", "request_id", "prompt")}
+    wrong = {field: text for field, text in texts.items() if len(text) > _LONGEST or _NUL in text}
+    if not wrong:
+        return usage
+    return replace(usage, **{field: text.replace(_NUL, "")[:_LONGEST] for field, text in wrong.items()})

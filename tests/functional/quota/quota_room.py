@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentelemetry.sdk.trace.export import SpanExporter
+
 from tenantry.api.common.v1.usage_pb2 import OUTCOME_OK, Usage
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantRequest
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
@@ -74,12 +76,12 @@ class Quota:
             await self.limits.UpdateQuotaLimits(request)
 
 
-async def serve(books: str, state: Path, kind: Kind) -> AsyncIterator[Quota]:
+async def serve(books: str, state: Path, kind: Kind, exporters: tuple[SpanExporter, ...] = ()) -> AsyncIterator[Quota]:
     """Serve quota on these books and onboard two tenants."""
     # The books are shared by all tests.
     number = secrets.token_hex(4)
     settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key")
-    async with served(Hosted("quota", server.build, settings), state=state, kind=kind) as room:
+    async with served(Hosted("quota", server.build, settings), state=state, kind=kind, exporters=exporters) as room:
         callers = [
             caller_of(f"{name}-{number}", f"{name}-{number}-org", scopes={"limits.read"}) for name in ("acme", "globex")
         ]

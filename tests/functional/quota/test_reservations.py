@@ -133,10 +133,19 @@ async def test_each_wrong_field_is_named(quota: Quota) -> None:
     named = [field for field, _ in refused.value.violations]
     assert named == ["nonce", "model", "end_user", "input_tokens", "max_output_tokens"]
     receipt = await quota.reserve(quota.acme)
-    commit = pb.CommitReservationRequest(receipt=receipt, usage=Usage(input_tokens=-1, provider="p" * 300))
+    commit = pb.CommitReservationRequest(receipt=receipt, usage=Usage(input_tokens=-1, cost_micros=-1))
     with pytest.raises(InvalidArgument) as refused:
         await quota.reservations.CommitReservation(commit)
-    assert [field for field, _ in refused.value.violations] == ["usage.input_tokens", "usage.provider"]
+    assert [field for field, _ in refused.value.violations] == ["usage.input_tokens", "usage.cost_micros"]
+
+
+@pytest.mark.parametrize("field", ["model", "end_user", "request_id"])
+async def test_a_text_that_the_ledger_can_not_keep_is_refused_before_it_is_used(quota: Quota, field: str) -> None:
+    request = pb.ReserveQuotaRequest(nonce="n" * 16, model="m")
+    setattr(request, field, "a\0b")
+    with quota.room.calling(quota.acme), pytest.raises(InvalidArgument) as refused:
+        await quota.reservations.ReserveQuota(request)
+    assert refused.value.violations[0][0] == field
 
 
 async def test_books_that_are_away_mean_unavailable_and_holds_are_there_again(

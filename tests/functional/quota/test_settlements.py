@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tenantry.api.common.v1.usage_pb2 import OUTCOME_OK
+from tenantry.api.common.v1.usage_pb2 import OUTCOME_OK, Usage
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import DeprovisionTenantRequest, ProvisionTenantRequest
 from tenantry.api.quota.v1 import settlement_service_pb2 as pb
+from tenantry.api.quota.v1.reservation_service_pb2 import CommitReservationRequest
 from tenantry.kit.errors import FailedPrecondition, InvalidArgument
 from tests.functional.quota.quota_room import Quota
 
@@ -33,6 +34,18 @@ async def test_what_is_settled_comes_within_a_moment_with_all_the_ledger_needs(q
     assert (entry.usage.output_tokens, entry.usage.cost_micros, entry.usage.outcome) == (40, 7, OUTCOME_OK)
     assert not entry.usage.HasField("first_token_latency")
     assert entry.settle_time.ToNanoseconds() >= receipt.reserve_time.ToNanoseconds()
+    stream.cancel()
+
+
+async def test_a_providers_words_are_cut_to_what_the_ledger_keeps_and_never_refused(quota: Quota) -> None:
+    receipt = await quota.reserve(quota.acme)
+    usage = Usage(output_tokens=5, model="gpt", model_revision="r\0" * 300)
+    await quota.reservations.CommitReservation(CommitReservationRequest(receipt=receipt, usage=usage))
+    stream = quota.settlements.StreamSettledUsage()
+    await stream.write(pb.StreamSettledUsageRequest())
+    batch = await read_until(stream, receipt.reservation)
+    [entry] = [entry for entry in batch.entries if entry.reservation == receipt.reservation]
+    assert (entry.usage.output_tokens, entry.usage.model_revision) == (5, "r" * 256)
     stream.cancel()
 
 
