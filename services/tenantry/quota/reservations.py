@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from tenantry.kit import tenants
-from tenantry.kit.errors import InvalidArgument, NotFound, Reason, ResourceExhausted
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Tenant
 from tenantry.quota import receipts
@@ -65,7 +64,7 @@ class Reservations:
         _check_wanted(wanted)
         found = await self._find(owner.id)
         if found is None or found.organisation != owner.organisation:
-            raise tenants.not_provisioned()
+            raise _not_provisioned()
         limits = limits_of(found.tier, found.overrides)
         ask = Ask(
             owner,
@@ -130,6 +129,12 @@ class Reservations:
             held.reserved_us,
         )
         return Granted(receipt, receipts.mac_of(receipt, self._secret), held.ends_us)
+
+
+def _not_provisioned() -> FailedPrecondition:
+    return FailedPrecondition(
+        Reason.TENANT_NOT_PROVISIONED, "the tenant is not provisioned in this service; wait for its onboarding to end"
+    )
 
 
 def _refusal(owner: Tenant, refused: Refused, limits: Limits) -> ResourceExhausted:

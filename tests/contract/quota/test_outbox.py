@@ -51,6 +51,7 @@ async def test_all_is_read_in_order_and_again_until_it_is_acknowledged(redis: Re
     books = RedisBooks(redis, Terms())
     made = {owner.id: [await settle(books, owner, number) for number in range(230)] for owner in OWNERS[:2]}
     settlements = Settlements(RedisOutbox(redis, books.grown), SystemClock(), keys.BUCKETS)
+    batches: list[Batch] = []
     for _ in range(2):
         batches = await take(aiter(settlements.batches()), 460)
         assert all(len(batch.entries) <= 500 for batch in batches)
