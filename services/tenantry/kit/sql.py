@@ -98,6 +98,7 @@ def _sqlite(url: URL, connections: int, *, writes: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=WAIT_S,
         hide_parameters=True,
+        connect_args={"factory": _RolledBack},
     )
     pragmas = ["synchronous=FULL", "foreign_keys=ON", f"busy_timeout={round(WAIT_S * 1000)}"]
     if not writes:
@@ -116,6 +117,19 @@ def _sqlite(url: URL, connections: int, *, writes: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", connected)
     event.listen(engine.sync_engine, "begin", began)
     return engine
+
+
+class _RolledBack(sqlite3.Connection):
+    """A connection whose transaction ends when it is closed.
+
+    SQLAlchemy closes the connection of a cancelled task while a statement may still be referenced. SQLite then keeps it open,
+    and with it the lock of all writers, until the garbage collector finds the statement.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 def _prepare_file(url: URL) -> None:
