@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tenantry.kit.errors import FailedPrecondition, PermissionDenied
 from tenantry.quota import receipts
-from tenantry.quota.key_file import read_or_make
+from tenantry.kit.key_file import read_or_make
 from tenantry.quota.receipts import Receipt
 
 SECRET = b"s" * 32

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/cache/v1/cache_service.proto\x12\x15tenantry.api.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\"\x92\x02\n\x08\x43\x61\x63heKey\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0emodel_revision\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x17\n\x0fprompt_revision\x18\x06 \x01(\x05\x12\x15\n\routput_schema\x18\x07 \x01(\t\x12\x13\n\x0b\x63ollections\x18\x08 \x03(\t\x12\x10\n\x08passages\x18\t \x01(\x05\x12\x10\n\x08\x64\x65\x63oding\x18\n \x01(\t\x12\x10\n\x08\x65mbedder\x18\x0b \x01(\t\x12\x0e\n\x06locale\x18\x0c \x01(\t\x12\x10\n\x08\x65nd_user\x18\r \x01(\t\x12\x10\n\x08personal\x18\x0e \x01(\x08\"\xac\x01\n\x0c\x43\x61\x63hedAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tcitations\x18\x02 \x01(\x0c\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0emodel_revision\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x15\n\rfinish_reason\x18\x08 \x01(\t\"B\n\x12LookupEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\"\xdb\x01\n\x13LookupEntryResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.tenantry.api.cache.v1.LookupOutcome\x12\x33\n\x06\x61nswer\x18\x02 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x11\x41waitEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\"\xda\x01\n\x12\x41waitEntryResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.tenantry.api.cache.v1.LookupOutcome\x12\x33\n\x06\x61nswer\x18\x02 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc7\x01\n\x11StoreEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12\x33\n\x06\x61nswer\x18\x03 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x04 \x01(\x03\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x14\n\x12StoreEntryResponse\"R\n\x12RenewFlightRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\"W\n\x13RenewFlightResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\"m\n\x14\x41\x62\x61ndonFlightRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12\x17\n\x0fkeep_if_awaited\x18\x03 \x01(\x08\";\n\x15\x41\x62\x61ndonFlightResponse\x12\x0f\n\x07waiting\x18\x01 \x01(\x05\x12\x11\n\tabandoned\x18\x02 \x01(\x08\"\x1a\n\x18InvalidateEntriesRequest\"\x1b\n\x19InvalidateEntriesResponse\"\x16\n\x14GetCacheStatsRequest\"T\n\x15GetCacheStatsResponse\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\r\n\x05waits\x18\x03 \x01(\x03\x12\x0e\n\x06stores\x18\x04 \x01(\x03*y\n\rLookupOutcome\x12\x1e\n\x1aLOOKUP_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12LOOKUP_OUTCOME_HIT\x10\x01\x12\x17\n\x13LOOKUP_OUTCOME_LEAD\x10\x02\x12\x17\n\x13LOOKUP_OUTCOME_WAIT\x10\x03\x32\x8a\x07\n\x0c\x43\x61\x63heService\x12w\n\x0bLookupEntry\x12).tenantry.api.cache.v1.LookupEntryRequest\x1a*.tenantry.api.cache.v1.LookupEntryResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12t\n\nAwaitEntry\x12(.tenantry.api.cache.v1.AwaitEntryRequest\x1a).tenantry.api.cache.v1.AwaitEntryResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12w\n\nStoreEntry\x12(.tenantry.api.cache.v1.StoreEntryRequest\x1a).tenantry.api.cache.v1.StoreEntryResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12z\n\x0bRenewFlight\x12).tenantry.api.cache.v1.RenewFlightRequest\x1a*.tenantry.api.cache.v1.RenewFlightResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12}\n\rAbandonFlight\x12+.tenantry.api.cache.v1.AbandonFlightRequest\x1a,.tenantry.api.cache.v1.AbandonFlightResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x90\x01\n\x11InvalidateEntries\x12/.tenantry.api.cache.v1.InvalidateEntriesRequest\x1a\x30.tenantry.api.cache.v1.InvalidateEntriesResponse\"\x18\x90\x02\x02\xaa\xed\x18\x11\x08\x01\x12\x0b\x63\x61\x63he.write\x18\x01\x12\x83\x01\n\rGetCacheStats\x12+.tenantry.api.cache.v1.GetCacheStatsRequest\x1a,.tenantry.api.cache.v1.GetCacheStatsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x01\x12\ncache.read\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/cache/v1/cache_service.proto\x12\x15tenantry.api.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\"\x92\x02\n\x08\x43\x61\x63heKey\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0emodel_revision\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x17\n\x0fprompt_revision\x18\x06 \x01(\x05\x12\x15\n\routput_schema\x18\x07 \x01(\t\x12\x13\n\x0b\x63ollections\x18\x08 \x03(\t\x12\x10\n\x08passages\x18\t \x01(\x05\x12\x10\n\x08\x64\x65\x63oding\x18\n \x01(\t\x12\x10\n\x08\x65mbedder\x18\x0b \x01(\t\x12\x0e\n\x06locale\x18\x0c \x01(\t\x12\x10\n\x08\x65nd_user\x18\r \x01(\t\x12\x10\n\x08personal\x18\x0e \x01(\x08\"\xac\x01\n\x0c\x43\x61\x63hedAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tcitations\x18\x02 \x01(\x0c\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0emodel_revision\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x15\n\rfinish_reason\x18\x08 \x01(\t\"t\n\x12LookupEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x1c\n\x0f\x64ocuments_epoch\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_documents_epoch\"\xdb\x01\n\x13LookupEntryResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.tenantry.api.cache.v1.LookupOutcome\x12\x33\n\x06\x61nswer\x18\x02 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x11\x41waitEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\"\xda\x01\n\x12\x41waitEntryResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.tenantry.api.cache.v1.LookupOutcome\x12\x33\n\x06\x61nswer\x18\x02 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc7\x01\n\x11StoreEntryRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12\x33\n\x06\x61nswer\x18\x03 \x01(\x0b\x32#.tenantry.api.cache.v1.CachedAnswer\x12\x17\n\x0f\x64ocuments_epoch\x18\x04 \x01(\x03\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x14\n\x12StoreEntryResponse\"R\n\x12RenewFlightRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\"W\n\x13RenewFlightResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\"m\n\x14\x41\x62\x61ndonFlightRequest\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.cache.v1.CacheKey\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12\x17\n\x0fkeep_if_awaited\x18\x03 \x01(\x08\";\n\x15\x41\x62\x61ndonFlightResponse\x12\x0f\n\x07waiting\x18\x01 \x01(\x05\x12\x11\n\tabandoned\x18\x02 \x01(\x08\"\x1a\n\x18InvalidateEntriesRequest\"\x1b\n\x19InvalidateEntriesResponse\"\x16\n\x14GetCacheStatsRequest\"T\n\x15GetCacheStatsResponse\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\r\n\x05waits\x18\x03 \x01(\x03\x12\x0e\n\x06stores\x18\x04 \x01(\x03*y\n\rLookupOutcome\x12\x1e\n\x1aLOOKUP_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12LOOKUP_OUTCOME_HIT\x10\x01\x12\x17\n\x13LOOKUP_OUTCOME_LEAD\x10\x02\x12\x17\n\x13LOOKUP_OUTCOME_WAIT\x10\x03\x32\x8a\x07\n\x0c\x43\x61\x63heService\x12w\n\x0bLookupEntry\x12).tenantry.api.cache.v1.LookupEntryRequest\x1a*.tenantry.api.cache.v1.LookupEntryResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12t\n\nAwaitEntry\x12(.tenantry.api.cache.v1.AwaitEntryRequest\x1a).tenantry.api.cache.v1.AwaitEntryResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12w\n\nStoreEntry\x12(.tenantry.api.cache.v1.StoreEntryRequest\x1a).tenantry.api.cache.v1.StoreEntryResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12z\n\x0bRenewFlight\x12).tenantry.api.cache.v1.RenewFlightRequest\x1a*.tenantry.api.cache.v1.RenewFlightResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12}\n\rAbandonFlight\x12+.tenantry.api.cache.v1.AbandonFlightRequest\x1a,.tenantry.api.cache.v1.AbandonFlightResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x90\x01\n\x11InvalidateEntries\x12/.tenantry.api.cache.v1.InvalidateEntriesRequest\x1a\x30.tenantry.api.cache.v1.InvalidateEntriesResponse\"\x18\x90\x02\x02\xaa\xed\x18\x11\x08\x01\x12\x0b\x63\x61\x63he.write\x18\x01\x12\x83\x01\n\rGetCacheStats\x12+.tenantry.api.cache.v1.GetCacheStatsRequest\x1a,.tenantry.api.cache.v1.GetCacheStatsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x01\x12\ncache.read\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,40 +48,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHESERVICE'].methods_by_name['InvalidateEntries']._serialized_options = b'\220\002\002\252\355\030\021\010\001\022\013cache.write\030\001'
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\220\002\001\252\355\030\020\010\001\022\ncache.read\030\001'
-  _globals['_LOOKUPOUTCOME']._serialized_start=1952
-  _globals['_LOOKUPOUTCOME']._serialized_end=2073
+  _globals['_LOOKUPOUTCOME']._serialized_start=2002
+  _globals['_LOOKUPOUTCOME']._serialized_end=2123
   _globals['_CACHEKEY']._serialized_start=171
   _globals['_CACHEKEY']._serialized_end=445
   _globals['_CACHEDANSWER']._serialized_start=448
   _globals['_CACHEDANSWER']._serialized_end=620
   _globals['_LOOKUPENTRYREQUEST']._serialized_start=622
-  _globals['_LOOKUPENTRYREQUEST']._serialized_end=688
-  _globals['_LOOKUPENTRYRESPONSE']._serialized_start=691
-  _globals['_LOOKUPENTRYRESPONSE']._serialized_end=910
-  _globals['_AWAITENTRYREQUEST']._serialized_start=912
-  _globals['_AWAITENTRYREQUEST']._serialized_end=993
-  _globals['_AWAITENTRYRESPONSE']._serialized_start=996
-  _globals['_AWAITENTRYRESPONSE']._serialized_end=1214
-  _globals['_STOREENTRYREQUEST']._serialized_start=1217
-  _globals['_STOREENTRYREQUEST']._serialized_end=1416
-  _globals['_STOREENTRYRESPONSE']._serialized_start=1418
-  _globals['_STOREENTRYRESPONSE']._serialized_end=1438
-  _globals['_RENEWFLIGHTREQUEST']._serialized_start=1440
-  _globals['_RENEWFLIGHTREQUEST']._serialized_end=1522
-  _globals['_RENEWFLIGHTRESPONSE']._serialized_start=1524
-  _globals['_RENEWFLIGHTRESPONSE']._serialized_end=1611
-  _globals['_ABANDONFLIGHTREQUEST']._serialized_start=1613
-  _globals['_ABANDONFLIGHTREQUEST']._serialized_end=1722
-  _globals['_ABANDONFLIGHTRESPONSE']._serialized_start=1724
-  _globals['_ABANDONFLIGHTRESPONSE']._serialized_end=1783
-  _globals['_INVALIDATEENTRIESREQUEST']._serialized_start=1785
-  _globals['_INVALIDATEENTRIESREQUEST']._serialized_end=1811
-  _globals['_INVALIDATEENTRIESRESPONSE']._serialized_start=1813
-  _globals['_INVALIDATEENTRIESRESPONSE']._serialized_end=1840
-  _globals['_GETCACHESTATSREQUEST']._serialized_start=1842
-  _globals['_GETCACHESTATSREQUEST']._serialized_end=1864
-  _globals['_GETCACHESTATSRESPONSE']._serialized_start=1866
-  _globals['_GETCACHESTATSRESPONSE']._serialized_end=1950
-  _globals['_CACHESERVICE']._serialized_start=2076
-  _globals['_CACHESERVICE']._serialized_end=2982
+  _globals['_LOOKUPENTRYREQUEST']._serialized_end=738
+  _globals['_LOOKUPENTRYRESPONSE']._serialized_start=741
+  _globals['_LOOKUPENTRYRESPONSE']._serialized_end=960
+  _globals['_AWAITENTRYREQUEST']._serialized_start=962
+  _globals['_AWAITENTRYREQUEST']._serialized_end=1043
+  _globals['_AWAITENTRYRESPONSE']._serialized_start=1046
+  _globals['_AWAITENTRYRESPONSE']._serialized_end=1264
+  _globals['_STOREENTRYREQUEST']._serialized_start=1267
+  _globals['_STOREENTRYREQUEST']._serialized_end=1466
+  _globals['_STOREENTRYRESPONSE']._serialized_start=1468
+  _globals['_STOREENTRYRESPONSE']._serialized_end=1488
+  _globals['_RENEWFLIGHTREQUEST']._serialized_start=1490
+  _globals['_RENEWFLIGHTREQUEST']._serialized_end=1572
+  _globals['_RENEWFLIGHTRESPONSE']._serialized_start=1574
+  _globals['_RENEWFLIGHTRESPONSE']._serialized_end=1661
+  _globals['_ABANDONFLIGHTREQUEST']._serialized_start=1663
+  _globals['_ABANDONFLIGHTREQUEST']._serialized_end=1772
+  _globals['_ABANDONFLIGHTRESPONSE']._serialized_start=1774
+  _globals['_ABANDONFLIGHTRESPONSE']._serialized_end=1833
+  _globals['_INVALIDATEENTRIESREQUEST']._serialized_start=1835
+  _globals['_INVALIDATEENTRIESREQUEST']._serialized_end=1861
+  _globals['_INVALIDATEENTRIESRESPONSE']._serialized_start=1863
+  _globals['_INVALIDATEENTRIESRESPONSE']._serialized_end=1890
+  _globals['_GETCACHESTATSREQUEST']._serialized_start=1892
+  _globals['_GETCACHESTATSREQUEST']._serialized_end=1914
+  _globals['_GETCACHESTATSRESPONSE']._serialized_start=1916
+  _globals['_GETCACHESTATSRESPONSE']._serialized_end=2000
+  _globals['_CACHESERVICE']._serialized_start=2126
+  _globals['_CACHESERVICE']._serialized_end=3032
 # @@protoc_insertion_point(module_scope)

@@ -182,6 +182,11 @@ class LookupEntryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_EPOCH_FIELD_NUMBER: _builtins.int
+    documents_epoch: _builtins.int
+    """documents_epoch that the caller has read. An entry that was stored under a lower one is dropped and not found, so that the caller may lead
+    and store a new answer. Absent: an entry of any epoch is found.
+    """
     @_builtins.property
     def key(self) -> Global___CacheKey:
         """key is all that the answer depends on."""
@@ -190,12 +195,15 @@ class LookupEntryRequest(_message.Message):
         self,
         *,
         key: Global___CacheKey | None = ...,
+        documents_epoch: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_documents_epoch", b"_documents_epoch", "documents_epoch", b"documents_epoch", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_documents_epoch", b"_documents_epoch", "documents_epoch", b"documents_epoch", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__documents_epoch: _TypeAlias = _typing.Literal["documents_epoch"]  # noqa: Y015
+    _WhichOneofArgType__documents_epoch: _TypeAlias = _typing.Literal["_documents_epoch", b"_documents_epoch"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__documents_epoch) -> _WhichOneofReturnType__documents_epoch | None: ...
 
 Global___LookupEntryRequest: _TypeAlias = LookupEntryRequest  # noqa: Y015
 
@@ -215,7 +223,7 @@ class LookupEntryResponse(_message.Message):
     documents_epoch: _builtins.int
     """documents_epoch that the answer was stored under, for HIT. Serve it only if it is still the current one."""
     handle: _builtins.str
-    """handle of the flight, for LEAD; of what to wait for, for WAIT."""
+    """handle of the flight, for LEAD; of the caller's place among those who wait, for WAIT."""
     @_builtins.property
     def answer(self) -> Global___CachedAnswer:
         """answer, for HIT."""
@@ -281,7 +289,7 @@ class AwaitEntryResponse(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     outcome: Global___LookupOutcome.ValueType
-    """outcome: HIT, or LEAD when the leader is gone, or WAIT when the time ran out."""
+    """outcome: HIT, or LEAD when the leader is gone, or WAIT when the time ran out; the place is kept for some seconds then."""
     documents_epoch: _builtins.int
     """documents_epoch that the answer was stored under, for HIT."""
     handle: _builtins.str
@@ -440,7 +448,7 @@ class AbandonFlightRequest(_message.Message):
     handle: _builtins.str
     """handle of the flight."""
     keep_if_awaited: _builtins.bool
-    """keep_if_awaited leaves the flight with the caller when somebody waits for it."""
+    """keep_if_awaited leaves the flight with the caller when somebody waits for it. Then the caller goes on to store, or abandons it later."""
     @_builtins.property
     def key(self) -> Global___CacheKey:
         """key as it was looked up."""
@@ -539,7 +547,7 @@ Global___GetCacheStatsRequest: _TypeAlias = GetCacheStatsRequest  # noqa: Y015
 
 @_typing.final
 class GetCacheStatsResponse(_message.Message):
-    """GetCacheStatsResponse counts since the tenant was made or the cache was lost."""
+    """GetCacheStatsResponse counts since the tenant was made or the cache was lost. Each look-up is a hit, a miss or a wait."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -550,9 +558,9 @@ class GetCacheStatsResponse(_message.Message):
     hits: _builtins.int
     """hits is how many look-ups found an answer."""
     misses: _builtins.int
-    """misses is how many did not."""
+    """misses is how many found none and led."""
     waits: _builtins.int
-    """waits is how many waited for another's answer."""
+    """waits is how many found none while another led."""
     stores: _builtins.int
     """stores is how many answers were stored."""
     def __init__(

@@ -91,15 +91,15 @@ class CacheServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StoreEntry(self, request, context):
-        """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
-        moved on.
+        """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost, which it also is when
+        the tenant's entries were invalidated since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewFlight(self, request, context):
-        """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits.
+        """RenewFlight moves the end of a flight and says how many wait. Errors: ABORTED when the handle is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,11 +21,11 @@ class CacheServiceStub:
     AwaitEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AwaitEntryRequest, _cache_service_pb2.AwaitEntryResponse]
     """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
     StoreEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreEntryRequest, _cache_service_pb2.StoreEntryResponse]
-    """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
-    moved on.
+    """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost, which it also is when
+    the tenant's entries were invalidated since.
     """
     RenewFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.RenewFlightRequest, _cache_service_pb2.RenewFlightResponse]
-    """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits."""
+    """RenewFlight moves the end of a flight and says how many wait. Errors: ABORTED when the handle is lost."""
     AbandonFlight: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonFlightRequest, _cache_service_pb2.AbandonFlightResponse]
     """AbandonFlight ends a flight without an answer, unless somebody waits and the caller asks to keep it then."""
     InvalidateEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateEntriesRequest, _cache_service_pb2.InvalidateEntriesResponse]
@@ -58,8 +58,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.StoreEntryRequest,
         context: _aio.ServicerContext[_cache_service_pb2.StoreEntryRequest, _abc.Awaitable[_cache_service_pb2.StoreEntryResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.StoreEntryResponse]:
-        """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost or the epoch has
-        moved on.
+        """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost, which it also is when
+        the tenant's entries were invalidated since.
         """
 
     @_abc_1.abstractmethod
@@ -68,7 +68,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.RenewFlightRequest,
         context: _aio.ServicerContext[_cache_service_pb2.RenewFlightRequest, _abc.Awaitable[_cache_service_pb2.RenewFlightResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.RenewFlightResponse]:
-        """RenewFlight moves the end of a flight.  Errors: ABORTED when the handle is lost. Says whether somebody waits."""
+        """RenewFlight moves the end of a flight and says how many wait. Errors: ABORTED when the handle is lost."""
 
     @_abc_1.abstractmethod
     def AbandonFlight(

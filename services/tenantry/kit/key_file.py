@@ -1,4 +1,5 @@
-"""The file with the secret that signs receipts, shared by quota's replicas on a machine or a mounted volume."""
+"""A file with a secret of a service's own, made when it is missing and shared by the service's replicas on a machine or a
+mounted volume."""
 
 import os
 import secrets
