@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import jwt
 import pytest
@@ -34,7 +35,7 @@ async def test_a_chain_of_keys_that_sheds_its_restrictions(victims: Victims) -> 
     end = Timestamp(seconds=int(time.time()) + 600)
     scopes = ["generate", "keys.write"]
     _, narrow = await victims.world.key("acme", scopes=scopes, models=["small"], collections=["faq"], expire_time=end)
-    kept = {"scopes": scopes, "models": ["small"], "collections": ["faq"], "expire_time": end}
+    kept: dict[str, Any] = {"scopes": scopes, "models": ["small"], "collections": ["faq"], "expire_time": end}
     async with victims.world.as_holder(narrow):
         await victims.world.keys.CreateApiKey(key_pb.CreateApiKeyRequest(**kept))
         later = Timestamp(seconds=end.seconds + 1)
@@ -47,7 +48,12 @@ async def test_a_key_for_a_foreign_tenant_or_organisation(victims: Victims) -> N
     _, organisations = await victims.world.key(organisation="acme-org", scopes=ROLES[ORGANISATION_ADMIN])
     for secret in (victims.acme[1], organisations):
         async with victims.world.as_holder(secret):
-            for foreign in ({"tenant": "globex"}, {"organisation": "globex-org"}, {"tenant": "nobody"}):
+            foreigners: list[dict[str, Any]] = [
+                {"tenant": "globex"},
+                {"organisation": "globex-org"},
+                {"tenant": "nobody"},
+            ]
+            for foreign in foreigners:
                 with pytest.raises(NotFound):
                     await victims.world.keys.CreateApiKey(key_pb.CreateApiKeyRequest(scopes=["generate"], **foreign))
     async with victims.world.as_holder(victims.acme[1]):
@@ -65,14 +71,24 @@ async def test_everything_about_a_foreign_tenant_looks_as_if_it_did_not_exist(vi
     requests = [
         (world.tenants.GetTenant, tenant_pb.GetTenantRequest, {"tenant": "globex"}, {"tenant": "nobody"}),
         (world.tenants.DeleteTenant, tenant_pb.DeleteTenantRequest, {"tenant": "globex"}, {"tenant": "nobody"}),
-        (world.tenants.GetOperation, tenant_pb.GetOperationRequest, {"operation": operation}, {"operation": _nobody("op")}),
+        (
+            world.tenants.GetOperation,
+            tenant_pb.GetOperationRequest,
+            {"operation": operation},
+            {"operation": _nobody("op")},
+        ),
         (
             world.tenants.GetOrganisation,
             tenant_pb.GetOrganisationRequest,
             {"organisation": "globex-org"},
             {"organisation": "nobody"},
         ),
-        (world.tenants.ListTenants, tenant_pb.ListTenantsRequest, {"organisation": "globex-org"}, {"organisation": "x"}),
+        (
+            world.tenants.ListTenants,
+            tenant_pb.ListTenantsRequest,
+            {"organisation": "globex-org"},
+            {"organisation": "x"},
+        ),
         (world.keys.ListApiKeys, key_pb.ListApiKeysRequest, {"tenant": "globex"}, {"tenant": "nobody"}),
         (
             world.keys.RevokeApiKey,
@@ -173,7 +189,7 @@ async def test_a_forged_an_unsigned_and_an_ended_assertion(victims: Victims) -> 
     robber = caller_of("", "", scopes=ROLES[OPERATOR])
     forgeries = [
         sign_assertion(Ed25519PrivateKey.generate(), header["kid"], robber, time.time()),
-        jwt.encode(claims, None, algorithm="none", headers=header),
+        jwt.encode(claims, "", algorithm="none", headers=header),
         jwt.encode(claims, "k" * 32, algorithm="HS256", headers=header),
         honest.assertion[:-8] + "AAAAAAAA",
     ]

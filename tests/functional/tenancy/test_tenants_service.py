@@ -1,5 +1,7 @@
 """Organisations, tenants and their operations, as administrators see them."""
 
+from typing import Any
+
 import pytest
 
 from tenantry.api.common.v1 import paging_pb2
@@ -16,6 +18,9 @@ from tenantry.kit.errors import (
 )
 from tenantry.tenancy.roles import ORGANISATION_ADMIN, ROLES
 from tests.functional.tenancy.world import WITH_TENANTS, World
+
+PRO = tenant_pb2.TIER_PRO
+UNKNOWN_TIER: Any = 77
 
 
 async def test_a_tenant_is_made_step_by_step_and_then_served(tenancy: World) -> None:
@@ -52,7 +57,7 @@ async def test_a_deleted_tenant_is_refused_at_once_and_its_id_is_never_given_out
         with pytest.raises(Unauthenticated):
             await tenancy.authenticate(secret)
         states = await tenancy.ended(deleted.operation)
-        assert [step.service for step in states[-1].steps][0] == "quota"
+        assert next(step.service for step in states[-1].steps) == "quota"
         assert {name for what, name, _ in tenancy.town.asked if what == "deprovision"} == set(WITH_TENANTS)
         tenant = (await tenancy.tenants.GetTenant(pb.GetTenantRequest(tenant="acme"))).tenant
         assert tenant.state == tenant_pb2.TENANT_STATE_DELETED
@@ -117,13 +122,13 @@ async def test_lists_come_in_pages(tenancy: World) -> None:
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (pb.CreateTenantRequest(organisation="acme-org", tier=1), "tenant"),
-        (pb.CreateTenantRequest(tenant="Acme", organisation="acme-org", tier=1), "tenant"),
-        (pb.CreateTenantRequest(tenant="acme", tier=1), "organisation"),
-        (pb.CreateTenantRequest(tenant="acme", organisation="acme:org", tier=1), "organisation"),
+        (pb.CreateTenantRequest(organisation="acme-org", tier=PRO), "tenant"),
+        (pb.CreateTenantRequest(tenant="Acme", organisation="acme-org", tier=PRO), "tenant"),
+        (pb.CreateTenantRequest(tenant="acme", tier=PRO), "organisation"),
+        (pb.CreateTenantRequest(tenant="acme", organisation="acme:org", tier=PRO), "organisation"),
         (pb.CreateTenantRequest(tenant="acme", organisation="acme-org"), "tier"),
-        (pb.CreateTenantRequest(tenant="acme", organisation="acme-org", tier=77), "tier"),
-        (pb.CreateTenantRequest(tenant="a", organisation="a", tier=1, display_name="x" * 201), "display_name"),
+        (pb.CreateTenantRequest(tenant="acme", organisation="acme-org", tier=UNKNOWN_TIER), "tier"),
+        (pb.CreateTenantRequest(tenant="a", organisation="a", tier=PRO, display_name="x" * 201), "display_name"),
         (pb.GetTenantRequest(), "tenant"),
         (pb.GetTenantRequest(tenant="../acme"), "tenant"),
         (pb.DeleteTenantRequest(), "tenant"),

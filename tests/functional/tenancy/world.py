@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +18,16 @@ from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStu
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tenantry.kit import call, lifecycle
-from tenantry.kit.assertion import Keyring, TokenAuthenticator
 from tenantry.kit.access import access_of
+from tenantry.kit.assertion import Keyring, TokenAuthenticator
 from tenantry.kit.caller import Caller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import FailedPrecondition, Reason
-from tenantry.kit.host import Host, Hosted, hosting
+from tenantry.kit.host import Hosted, hosting
 from tenantry.kit.owner import Tenant
 from tenantry.kit.server import Registry, Room
-from tenantry.kit.settings import SERVICES, MeshSettings
+from tenantry.kit.settings import MeshSettings
 from tenantry.tenancy import server
 from tenantry.tenancy.initialise import initialise
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN, TENANT_SERVICE
@@ -43,6 +43,7 @@ class Town:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.away: Counter[str] = Counter()
+        self.held: dict[str, asyncio.Event] = {}
 
     def hosted(self) -> list[Hosted]:
         """A service each."""
@@ -60,6 +61,8 @@ class Town:
 
     async def _answer(self, what: str, name: str, tenant: Tenant) -> str:
         self.asked.append((what, name, tenant.id))
+        if name in self.held:
+            await self.held[name].wait()
         if self.away[name] > 0:
             self.away[name] -= 1
             raise FailedPrecondition(Reason.STORE_UNFIT, "not yet")  # which a channel does not repeat by itself
@@ -67,14 +70,14 @@ class Town:
 
 
 class World:
-    """The stubs, and means to call them as somebody."""
+    """The stubs, and means to call them as somebody. `address` is where tenancy is, `registry` where in this process."""
 
-    def __init__(self, host: Host, settings: Settings, kind: Kind, town: Town) -> None:
+    def __init__(self, address: str, settings: Settings, town: Town, registry: Registry | None = None) -> None:
         self.settings = settings
-        self.host = host
+        self._address = address
         self.town = town
         self.operator = settings.operator_key.read_text()
-        self._kind = kind
+        self._registry = registry or Registry()
         self._meshes: list[Mesh] = []
         outside = self.channel()
         self.tenants: Any = TenantServiceStub(outside)
@@ -90,9 +93,9 @@ class World:
     def channel(self, service: str = "") -> aio.Channel:
         """A channel to tenancy, of a service of the mesh or of an outsider."""
         token = self.token(service) if service else ""
-        registry = self.host.registry if self._kind == "inprocess" else Registry()
-        addresses = dict.fromkeys(SERVICES, self.host.mesh)
-        mesh = Mesh(service, MeshSettings("", "", addresses), registry, lambda: token, SystemClock())
+        mesh = Mesh(
+            service, MeshSettings("", "", {"tenancy": self._address}), self._registry, lambda: token, SystemClock()
+        )
         self._meshes.append(mesh)
         return mesh.channel("tenancy")
 
@@ -146,7 +149,7 @@ class World:
             return [response.operation async for response in self.tenants.WatchOperation(request)]
 
     async def key(
-        self, tenant: str = "", organisation: str = "", scopes: Sequence[str] = (), **more: Any
+        self, tenant: str = "", organisation: str = "", scopes: Collection[str] = (), **more: Any
     ) -> tuple[str, str]:
         """Id and secret of a key that the operator makes; a tenant's admin's unless scopes are given."""
         request = key_pb.CreateApiKeyRequest(
@@ -185,7 +188,7 @@ async def world(state: Path, kind: Kind = "inprocess", exporters: Sequence[Any] 
     mesh = MeshSettings("127.0.0.1:0", "", {}, tokens=settings.tokens, drain_s=1.0)
     hosted = [Hosted("tenancy", server.build, settings), *town.hosted()]
     async with hosting(hosted, mesh, exporters=exporters) as host:
-        running = World(host, settings, kind, town)
+        running = World(host.mesh, settings, town, host.registry if kind == "inprocess" else None)
         try:
             yield running
         finally:

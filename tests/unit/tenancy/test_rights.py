@@ -1,5 +1,7 @@
 """What a key's maker may give away, and whom an administrator may name."""
 
+from itertools import pairwise
+
 import pytest
 
 from tenantry.kit import owner
@@ -15,7 +17,7 @@ SERVICE = roles.ROLES[roles.TENANT_SERVICE]
 
 def test_each_role_is_within_the_one_that_hands_it_out() -> None:
     chain = (roles.TENANT_SERVICE, roles.TENANT_ADMIN, roles.ORGANISATION_ADMIN, roles.OPERATOR)
-    for smaller, larger in zip(chain, chain[1:], strict=False):
+    for smaller, larger in pairwise(chain):
         assert roles.ROLES[smaller] < roles.ROLES[larger]
     assert roles.ROLES[roles.AUDITOR] < roles.ROLES[roles.OPERATOR]
     assert all(scope.endswith(".read") for scope in roles.ROLES[roles.AUDITOR])
