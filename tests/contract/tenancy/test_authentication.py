@@ -1,0 +1,169 @@
+"""Who holds a credential, on each kind of database and with a clock that a test moves."""
+
+from pathlib import Path
+
+import pytest
+
+from tenantry.kit import owner
+from tenantry.kit.changes import Poller
+from tenantry.kit.errors import Unauthenticated
+from tenantry.kit.sql import Database
+from tenantry.tenancy import audit_chain
+from tenantry.tenancy.api_keys import ApiKeys, new_key
+from tenantry.tenancy.audit import Refusal, Refusals
+from tenantry.tenancy.authentication import Authentication
+from tenantry.tenancy.initialise import initialise
+from tenantry.tenancy.records import ApiKey, Organisation, Tenant, TenantState, Tier
+from tenantry.tenancy.rights import Grant
+from tenantry.tenancy.secret import Secret
+from tenantry.tenancy.settings import Settings
+from tenantry.tenancy.signing import Signer, new_signing_key
+from tenantry.tenancy.store import PLATFORM
+from tenantry.tenancy.store_sql import SqlStore
+from tests.harness.clock import FrozenClock
+from tests.harness.room import caller_of
+
+ACME = owner.Tenant("acme-org", "acme")
+SECRET = Secret(bytes(range(32)))
+
+
+class Replica:
+    """One process of several on the same tables: what it remembers is its own."""
+
+    def __init__(self, database: Database, clock: FrozenClock) -> None:
+        self.store = SqlStore(database)
+        self.refusals = Refusals(self.store, clock)
+        self.signer = Signer(self.store, SECRET, clock)
+        self.authentication = Authentication(self.store, SECRET.pepper, self.signer, self.refusals, clock)
+        memories = (self.authentication.keys, self.authentication.tenants, self.signer.memory)
+        self.store.keep_true(memories)
+        self.poller = Poller(database, memories, clock=clock)
+        self.keys = ApiKeys(self.store, SECRET.pepper, clock)
+
+    async def assertion(self, credential: str) -> str:
+        return (await self.authentication.authenticate(credential)).assertion
+
+
+@pytest.fixture
+async def replicas(database: Database, clock: FrozenClock) -> tuple[Replica, Replica]:
+    both = Replica(database, clock), Replica(database, clock)
+    async with both[0].store.write() as tx:
+        await tx.signing_keys.insert(PLATFORM, new_signing_key(SECRET, clock.now_ns()))
+        await tx.organisations.insert(owner.Organisation("acme-org"), Organisation("acme-org", "Acme", 0))
+        tenant = Tenant("acme", "acme-org", "Acme", Tier.FREE, TenantState.ACTIVE, "op_1", 0)
+        await tx.tenants.insert(ACME, tenant)
+    for replica in both:
+        await replica.poller.poll()
+    return both
+
+
+async def _key(replica: Replica, clock: FrozenClock, expires_ns: int | None = None) -> tuple[ApiKey, str]:
+    grant = Grant(frozenset({"generate"}), expires_ns=expires_ns)
+    key, secret = new_key(ACME, "", grant, SECRET.pepper, clock.now_ns())
+    async with replica.store.write() as tx:
+        await tx.keys.insert(ACME, key)
+    return key, secret
+
+
+async def test_an_assertion_is_the_same_for_half_its_life(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, _ = replicas
+    _, secret = await _key(one, clock)
+    first = await one.authentication.authenticate(secret)
+    assert first.expires_at == clock.now() + 120
+    clock.advance(59.9)
+    assert await one.authentication.authenticate(secret) == first
+    clock.advance(0.1)
+    second = await one.authentication.authenticate(secret)
+    assert second.assertion != first.assertion and second.expires_at == first.expires_at + 60
+
+
+async def test_an_assertion_ends_with_its_key(replicas: tuple[Replica, Replica], clock: FrozenClock) -> None:
+    one, _ = replicas
+    _, secret = await _key(one, clock, clock.now_ns() + 30 * 10**9)
+    assert (await one.authentication.authenticate(secret)).expires_at == clock.now() + 30
+    clock.advance(30)
+    with pytest.raises(Unauthenticated):
+        await one.authentication.authenticate(secret)
+
+
+async def test_a_key_revoked_elsewhere_is_refused_after_the_next_poll(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, other = replicas
+    key, secret = await _key(one, clock)
+    assert await one.assertion(secret) and await other.assertion(secret)
+    operator = caller_of("", "")
+    await one.keys.revoke(operator, "acme", key.id)
+    with pytest.raises(Unauthenticated):
+        await one.assertion(secret)
+    await other.poller.poll()
+    with pytest.raises(Unauthenticated):
+        await other.assertion(secret)
+
+
+async def test_without_polls_nothing_is_remembered(replicas: tuple[Replica, Replica], clock: FrozenClock) -> None:
+    one, other = replicas
+    key, secret = await _key(one, clock)
+    await other.assertion(secret)
+    await one.keys.revoke(caller_of("", ""), "acme", key.id)
+    clock.advance(3)
+    with pytest.raises(Unauthenticated):
+        await other.assertion(secret)
+
+
+async def test_a_change_of_the_tenant_makes_a_new_assertion(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, other = replicas
+    _, secret = await _key(one, clock)
+    before = await one.assertion(secret), await other.assertion(secret)
+    async with one.store.write() as tx:
+        await tx.tenants.set_state(ACME, TenantState.ACTIVE, "op_2")
+    await other.poller.poll()
+    assert await one.assertion(secret) != before[0] and await other.assertion(secret) != before[1]
+
+
+async def test_the_newest_active_key_signs_and_all_that_are_valid_verify(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, _ = replicas
+    first = await one.signer.current_id()
+    later = new_signing_key(SECRET, clock.now_ns() + 10 * 10**9)
+    async with one.store.write() as tx:
+        await tx.signing_keys.insert(PLATFORM, later)
+    assert await one.signer.current_id() == first
+    assert {key.id for key in await one.signer.valid_keys()} == {first, later.id}
+    _, secret = await _key(one, clock)
+    before = await one.assertion(secret)
+    clock.advance(10)
+    assert await one.signer.current_id() == later.id
+    assert await one.assertion(secret) != before
+
+
+async def test_a_flood_of_refusals_writes_little_and_the_log_stays_whole(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, _ = replicas
+    for number in range(5000):
+        one.refusals.note(Refusal(ACME, "key_1", "GetTenant", f"t-{number}", "NOT_FOUND"))
+        one.refusals.note(Refusal(ACME, "key_1", "GetTenant", "same", "NOT_FOUND"))
+    await one.refusals.flush()
+    async with one.store.read() as tx:
+        events = await tx.audit.list(ACME, None, 1000)
+    assert len(events) == 60 and [event.entry.subject for event in events].count("same") == 1
+    assert audit_chain.first_broken("tenant:acme", reversed(events)) is None
+    clock.advance(60)
+    one.refusals.note(Refusal(ACME, "key_1", "GetTenant", "later", "NOT_FOUND"))
+    await one.refusals.flush()
+    async with one.store.read() as tx:
+        assert (await tx.audit.list(ACME, None, 1))[0].entry.subject == "later"
+
+
+async def test_initialising_works_on_each_database_and_once(sql_url: str, tmp_path: Path) -> None:
+    settings = Settings(sql_url, tmp_path / "tenancy.key", tmp_path / "tokens", tmp_path / "operator.key")
+    first = await initialise(settings)
+    again = await initialise(settings)
+    assert first.operator_secret is not None and again.operator_secret is None
+    assert first.tokens == again.tokens and len(first.tokens) == 8
