@@ -7,6 +7,7 @@ checks hit their memories.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tenantry.kit import owner
@@ -28,6 +29,13 @@ REMEMBERED = 20_000
 _MISSES = 10_000
 _MISS_LIFE_S = 5.0
 _ACTION = "AuthenticateCaller"
+
+# Told a tenant and its tier.
+Known = Callable[[str, str], None]
+
+
+def _nobody_asks(tenant: str, tier: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +73,19 @@ class Authentication:
         self._misses: OrderedDict[str, float] = OrderedDict()
         self._issued: OrderedDict[str, _Issued] = OrderedDict()
 
-    async def authenticate(self, credential: str) -> Authenticated:
+    async def authenticate(self, credential: str, known: Known = _nobody_asks) -> Authenticated:
         """The caller's assertion. One sentence for whatever is wrong with a key; another if its tenant is not
-        served."""
+        served. `known` is told whose the credential is as soon as that is proven, refused or not."""
         if not credential:
             raise Unauthenticated(Reason.CREDENTIAL_MISSING, "the call carries no credential")
         key = await self._find(credential)
+        known(key.tenant, "")
         if not is_valid(key, self._clock.now_ns()):
             self._refuse(key, "UNAUTHENTICATED")
             raise invalid_key()
         tenant = await self._tenant(key)
+        if tenant is not None:
+            known(tenant.id, tenant.tier.value)
         if tenant is not None and tenant.state is not TenantState.ACTIVE:
             self._refuse(key, "FAILED_PRECONDITION")
             raise not_active(tenant.state)

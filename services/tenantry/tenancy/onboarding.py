@@ -64,14 +64,27 @@ class Onboarding:
                     failing = True
                 await self._pause()
         finally:
-            for task in self._busy.values():
-                task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await asyncio.shield(self._stop())
 
     async def work_once(self) -> None:
         """Takes every operation as far as it goes now: for tests."""
         await self._look()
         await asyncio.gather(*self._busy.values())
+
+    async def _stop(self) -> None:
+        """Breaks off, and gives the claims back: the next worker need not wait for their end."""
+        held = dict(self._busy)
+        for task in held.values():
+            task.cancel()
+        await asyncio.gather(*held.values(), return_exceptions=True)
+        if not held:
+            return
+        try:
+            async with self._store.write() as tx:
+                for operation_id in held:
+                    await tx.operations.release(PLATFORM, operation_id, self._worker)
+        except TenantryError as error:
+            log.warning("claims on operations can't be given back: %s", error.message)
 
     async def _look(self) -> None:
         free = _AT_ONCE - len(self._busy)

@@ -116,7 +116,7 @@ async def test_a_killed_worker_is_followed_by_one_that_goes_on_where_it_was(
     monkeypatch.setattr(module, "CLAIM_S", 0.3)
     town.services.held["models"] = asyncio.Event()
     operation = await town.create()
-    killed = asyncio.create_task(town.worker.run())
+    killed = asyncio.create_task(town.worker.work_once())
     await until(lambda: _done_steps(town, operation, 5))
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
@@ -132,6 +132,18 @@ async def test_a_killed_worker_is_followed_by_one_that_goes_on_where_it_was(
     assert town.services.asked[asked:] == [("provision", "models", "acme")]
     models = next(step for step in (await town.read(operation)).steps if step.service == "models")
     assert models.attempts == 2
+
+
+async def test_a_stopped_worker_gives_its_operation_back_at_once(town: Town) -> None:
+    town.services.held["models"] = asyncio.Event()
+    operation = await town.create()
+    stopped = asyncio.create_task(town.worker.run())
+    await until(lambda: _done_steps(town, operation, 5))
+    stopped.cancel()
+    await asyncio.gather(stopped, return_exceptions=True)
+    del town.services.held["models"]
+    await town.another_worker().work_once()
+    assert await town.state() is TenantState.ACTIVE
 
 
 async def _done_steps(town: Town, operation: Operation, count: int) -> bool:

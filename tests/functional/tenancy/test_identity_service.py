@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tenantry.api.tenancy.v1 import identity_service_pb2 as pb
+from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tenantry.kit import call, telemetry
 from tenantry.kit.access import access_of
@@ -141,14 +142,20 @@ async def test_spans_carry_the_tenant_and_nothing_carries_the_credential(
     spans = InMemorySpanExporter()
     async with world(tmp_path, "network", [spans]) as running:
         await running.tenant("acme", "acme-org")
-        _, secret = await running.key("acme", scopes=SERVICE_SCOPES)
+        key_id, secret = await running.key("acme", scopes=SERVICE_SCOPES)
         await running.authenticate(secret)
         with pytest.raises(Unauthenticated) as refused:
             await running.authenticate(secret[:-1] + "!")
+        async with running.as_holder(running.operator):
+            await running.keys.RevokeApiKey(key_pb.RevokeApiKeyRequest(key_id=key_id))
+        with pytest.raises(Unauthenticated):
+            await running.authenticate(secret)
         await asyncio.to_thread(telemetry.flush)
         finished = spans.get_finished_spans()
-        served = [span for span in finished if span.name.endswith("AuthenticateCaller") and span.attributes]
-        assert any((span.attributes or {}).get("tenantry.tenant.id") == "acme" for span in served)
+        served = [span for span in finished if span.name.endswith("AuthenticateCaller")]
+        of_acme = [span for span in served if (span.attributes or {}).get("tenantry.tenant.id") == "acme"]
+        refusals = [span for span in of_acme if (span.attributes or {}).get("tenantry.error.reason")]
+        assert len(of_acme) > len(refusals) >= 1, "a revoked key is still somebody's"
         random_part = secret[30:73]
         everything = [repr(span.to_json()) for span in finished] + [record.getMessage() for record in caplog.records]
         everything += [refused.value.message, repr(refused.value.metadata)]

@@ -25,8 +25,7 @@ class IdentityService(grpc_pb.IdentityServiceServicer):
     async def AuthenticateCaller(
         self, request: pb.AuthenticateCallerRequest, context: Context
     ) -> pb.AuthenticateCallerResponse:
-        found = await self._authentication.authenticate(request.credential)
-        telemetry.set_tenant(found.tenant, found.tier)
+        found = await self._authentication.authenticate(request.credential, telemetry.set_tenant)
         return pb.AuthenticateCallerResponse(
             assertion=found.assertion,
             tenant=found.tenant,
