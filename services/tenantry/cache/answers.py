@@ -38,9 +38,13 @@ class Answers:
         """The answer, or the lead on it, or a place among those who wait."""
         scope = await self._scope(viewer, key)
         handle = secrets.token_hex(16)
-        found = await self._store.look_up(owner, scope, handle, least_epoch)
-        if not await self._holds(scope, found):
-            found = await self._store.look_up(owner, scope, handle, least_epoch, refuse=True)
+        try:
+            found = await self._store.look_up(owner, scope, handle, least_epoch)
+            if not await self._holds(scope, found):
+                found = await self._store.look_up(owner, scope, handle, least_epoch, refuse=True)
+        except asyncio.CancelledError:
+            self._waiting.leave(owner, scope, handle)  # it may lead by now, and nobody would know
+            raise
         return _not_full(found)
 
     async def wait(self, owner: Tenant, viewer: Caller, key: Key, handle: str, within_s: float) -> Found:

@@ -59,7 +59,7 @@ class WaitingRoom:
         try:
             await asyncio.wait((future,), timeout=within_s)
         except asyncio.CancelledError:
-            self._start(self._leave(owner, scope, handle))
+            self.leave(owner, scope, handle)
             raise
         finally:
             if watch.waiting.get(handle) is future:
@@ -71,6 +71,10 @@ class WaitingRoom:
         watch = self._watches.get((owner, scope))
         if watch is not None:
             watch.woken.set()
+
+    def leave(self, owner: Tenant, scope: str, handle: str) -> None:
+        """Nobody is there any more who wants the place or the lead of this handle: give it up, without waiting for that."""
+        self._start(self._given_up(owner, scope, handle))
 
     async def close(self) -> None:
         """End all polls."""
@@ -118,7 +122,7 @@ class WaitingRoom:
         if future is not None and not future.done():
             future.set_result(lead)
         else:  # it went while the store was asked
-            self._start(self._leave(watch.owner, watch.scope, lead.handle))
+            self.leave(watch.owner, watch.scope, lead.handle)
 
     async def _woken(self, watch: _Watch, within_s: float) -> bool:
         try:
@@ -128,7 +132,7 @@ class WaitingRoom:
             return False
         return True
 
-    async def _leave(self, owner: Tenant, scope: str, handle: str) -> None:
+    async def _given_up(self, owner: Tenant, scope: str, handle: str) -> None:
         try:
             await self._give_up(owner, scope, handle)
         except TenantryError:

@@ -211,7 +211,8 @@ async def test_an_answer_out_of_bounds_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize(
-    "ttl", [Duration(), Duration(nanos=999_000_000), Duration(seconds=604_801), Duration(seconds=-5), Duration(nanos=-1)]
+    "ttl",
+    [Duration(), Duration(nanos=999_000_000), Duration(seconds=604_801), Duration(seconds=-5), Duration(nanos=-1)],
 )
 async def test_a_ttl_out_of_range_is_refused(cache: Cache, ttl: Duration) -> None:
     led = await cache.look_up(cache.acme, key())
