@@ -35,7 +35,7 @@ async def test_a_cancelled_write_does_not_lock_out_the_next(
             longest_s = max(longest_s, time.monotonic() - started)
         async with database.read() as connection:
             counted = await connection.execute(text("SELECT text, count(*) FROM notes GROUP BY text"))
-            notes = dict(counted.tuples().all())
+            notes = {str(row[0]): int(row[1]) for row in counted}
     finally:
         await database.close()
     assert notes["kept"] == 300 and notes.get("cancelled", 0) % 5 == 0
