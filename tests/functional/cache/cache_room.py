@@ -1,10 +1,12 @@
 """A served cache with two tenants of its own, and what tests do with it."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from tenantry.api.cache.v1 import cache_service_pb2 as pb
 from tenantry.api.cache.v1.cache_service_pb2_grpc import CacheServiceStub
@@ -31,7 +33,8 @@ ANSWER = pb.CachedAnswer(
 
 def key(question: str = "How long?", **fields: Any) -> pb.CacheKey:
     """A key with a question."""
-    return pb.CacheKey(question=question, **({"model": "m"} | fields))
+    made: dict[str, Any] = {"question": question, "model": "m"} | fields
+    return pb.CacheKey(**made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,13 @@ class Cache:
         return stats.hits, stats.misses, stats.waits, stats.stores
 
 
-async def serve(url: str, state: Path, kind: Kind, terms: Terms | None = None) -> AsyncIterator[Cache]:
+async def serve(
+    url: str, state: Path, kind: Kind, terms: Terms | None = None, exporters: tuple[SpanExporter, ...] = ()
+) -> AsyncGenerator[Cache]:
     """Serve cache on this Redis, which other tests use too."""
     settings = Settings(url, state / "secrets" / "cache.key", terms or Terms())
     number = secrets.token_hex(4)
-    async with served(Hosted("cache", server.build, settings), state=state, kind=kind) as room:
+    async with served(Hosted("cache", server.build, settings), state=state, kind=kind, exporters=exporters) as room:
         callers = [
             caller_of(f"{name}-{number}", f"{name}-{number}-org", scopes={"cache.read", "cache.write"})
             for name in ("acme", "globex")

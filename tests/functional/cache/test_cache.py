@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -10,7 +13,7 @@ from tenantry.api.cache.v1 import cache_service_pb2 as pb
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import DeprovisionTenantRequest, ProvisionTenantRequest
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import Aborted, InvalidArgument, PermissionDenied, Reason, ResourceExhausted, Unavailable
-from tests.functional.cache.cache_room import ANSWER, HIT, LEAD, WAIT, Cache, key
+from tests.functional.cache.cache_room import ANSWER, HIT, LEAD, WAIT, Cache, key, serve
 from tests.harness.poll import until
 from tests.harness.room import caller_of
 from tests.harness.stores import RedisServer
@@ -37,6 +40,20 @@ async def test_of_fifty_one_leads_and_all_get_its_answer(cache: Cache) -> None:
     assert all(one.outcome == HIT and one.answer == ANSWER for one in await asyncio.gather(*waits))
     assert (await cache.look_up(cache.acme, key())).outcome == HIT
     assert await cache.stats(cache.acme) == (1, 1, 49, 1)
+
+
+async def test_replicas_share_flights_and_answers(valkey_cache: str, tmp_path: Path) -> None:
+    async with (
+        aclosing(serve(valkey_cache, tmp_path, "inprocess")) as one,
+        aclosing(serve(valkey_cache, tmp_path, "network")) as other,
+    ):
+        here, there = await anext(one), await anext(other)
+        led = await here.look_up(here.acme, key())
+        place = await there.look_up(here.acme, key())
+        assert (led.outcome, place.outcome) == (LEAD, WAIT)
+        wait = asyncio.create_task(there.wait(here.acme, key(), place.handle))
+        await here.store(here.acme, key(), led.handle)
+        assert (await wait).answer == ANSWER
 
 
 async def test_when_the_leader_abandons_the_next_leads(cache: Cache) -> None:
@@ -185,7 +202,7 @@ async def test_a_tenant_that_is_offboarded_leaves_nothing_to_find(cache: Cache) 
         ({"end_user": "ann"}, "key.end_user"),
     ],
 )
-async def test_a_key_out_of_bounds_is_refused_by_its_field(cache: Cache, fields: dict[str, object], field: str) -> None:
+async def test_a_key_out_of_bounds_is_refused_by_its_field(cache: Cache, fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         await cache.look_up(cache.acme, key(**fields))
     assert [name for name, _ in refused.value.violations] == [field]

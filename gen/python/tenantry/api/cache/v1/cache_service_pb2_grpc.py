@@ -77,14 +77,16 @@ class CacheServiceServicer(object):
     """
 
     def LookupEntry(self, request, context):
-        """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it.
+        """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it. Errors: RESOURCE_EXHAUSTED when too many
+        wait for the answer already; UNAVAILABLE when the store is away, and a request goes on without a cache.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AwaitEntry(self, request, context):
-        """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline.
+        """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), and answers wait shortly before the call's deadline, or after a
+        minute. Errors: UNAVAILABLE when the store goes meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,9 +17,13 @@ class CacheServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LookupEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.LookupEntryRequest, _cache_service_pb2.LookupEntryResponse]
-    """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it."""
+    """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it. Errors: RESOURCE_EXHAUSTED when too many
+    wait for the answer already; UNAVAILABLE when the store is away, and a request goes on without a cache.
+    """
     AwaitEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AwaitEntryRequest, _cache_service_pb2.AwaitEntryResponse]
-    """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
+    """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), and answers wait shortly before the call's deadline, or after a
+    minute. Errors: UNAVAILABLE when the store goes meanwhile.
+    """
     StoreEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreEntryRequest, _cache_service_pb2.StoreEntryResponse]
     """StoreEntry stores the answer of a flight, by its handle, and ends the flight. Errors: ABORTED when the handle is lost, which it also is when
     the tenant's entries were invalidated since.
@@ -42,7 +46,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.LookupEntryRequest,
         context: _aio.ServicerContext[_cache_service_pb2.LookupEntryRequest, _abc.Awaitable[_cache_service_pb2.LookupEntryResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.LookupEntryResponse]:
-        """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it."""
+        """LookupEntry answers hit, lead or wait. With lead comes a handle: store by it, renew it, or abandon it. Errors: RESOURCE_EXHAUSTED when too many
+        wait for the answer already; UNAVAILABLE when the store is away, and a request goes on without a cache.
+        """
 
     @_abc_1.abstractmethod
     def AwaitEntry(
@@ -50,7 +56,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.AwaitEntryRequest,
         context: _aio.ServicerContext[_cache_service_pb2.AwaitEntryRequest, _abc.Awaitable[_cache_service_pb2.AwaitEntryResponse]],
     ) -> _abc.Awaitable[_cache_service_pb2.AwaitEntryResponse]:
-        """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), at most as long as the call's deadline."""
+        """AwaitEntry waits until the leader of a flight stores (hit) or is gone (lead), and answers wait shortly before the call's deadline, or after a
+        minute. Errors: UNAVAILABLE when the store goes meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def StoreEntry(
