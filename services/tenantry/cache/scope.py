@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from tenantry.cache.entry import Entry, Key
 from tenantry.kit.caller import Caller
 
-_SCOPE = b"tenantry.cache.scope.1"
-_ENTRY = b"tenantry.cache.entry.1"
+_SCOPE = "tenantry.cache.scope.1"
+_ENTRY = "tenantry.cache.entry.1"
 
 
 def scope_of(secret: bytes, viewer: Caller, key: Key) -> str:
@@ -22,7 +22,7 @@ def scope_of(secret: bytes, viewer: Caller, key: Key) -> str:
 
 def mac_of(secret: bytes, scope: str, answer: bytes, documents_epoch: int) -> bytes:
     """What proves that the entry was stored by us, in this scope and under this epoch."""
-    return hmac.digest(secret, _fields((_ENTRY, scope.encode(), b"%d" % documents_epoch, answer)), "sha256")
+    return hmac.digest(secret, _counted((_ENTRY, scope, str(documents_epoch))).encode() + answer, "sha256")
 
 
 def is_genuine(secret: bytes, scope: str, entry: Entry) -> bool:
@@ -32,24 +32,19 @@ def is_genuine(secret: bytes, scope: str, entry: Entry) -> bool:
 
 def written(viewer: Caller, key: Key) -> bytes:
     """The bytes that are hashed. A restriction is a set: its order means nothing. An order of searched collections may."""
-    return _fields(
+    seen, models = sorted(set(viewer.collections)), sorted(set(viewer.models))
+    who = (viewer.principal, viewer.key_id) if key.personal else ()
+    # A list has its number of fields before it.
+    return _counted(
         (
-            _SCOPE,
-            viewer.tenant.encode(),
-            _texts(sorted(set(viewer.collections))),
-            _texts(sorted(set(viewer.models))),
-            _texts((viewer.principal, viewer.key_id) if key.personal else ()),
-            _texts((key.question, key.system, key.model, key.model_revision, key.prompt, str(key.prompt_revision))),
-            key.output_schema.encode(),
-            _texts(key.collections),
-            _texts((str(key.passages), key.decoding, key.embedder, key.locale, key.end_user, str(key.personal))),
+            *(_SCOPE, viewer.tenant, str(key.personal), *who),
+            *(str(len(seen)), *seen, str(len(models)), *models),
+            *(key.question, key.system, key.model, key.model_revision, key.prompt, str(key.prompt_revision)),
+            *(key.output_schema, str(len(key.collections)), *key.collections, str(key.passages)),
+            *(key.decoding, key.embedder, key.locale, key.end_user),
         )
-    )
+    ).encode()
 
 
-def _texts(texts: Iterable[str]) -> bytes:
-    return _fields(text.encode() for text in texts)
-
-
-def _fields(fields: Iterable[bytes]) -> bytes:
-    return b"".join(b"%d:%b" % (len(field), field) for field in fields)
+def _counted(texts: Iterable[str]) -> str:
+    return "".join([f"{len(text)}:{text}" for text in texts])

@@ -102,7 +102,7 @@ class WaitingRoom:
                     _tell_all(watch, found)
                     return
                 pause_s = FIRST_POLL_S if await self._woken(watch, pause_s) else min(pause_s * _SLOWER, LAST_POLL_S)
-        except TenantryError as error:
+        except Exception as error:  # each who waits raises it in its own call, where it is reported
             for future in watch.waiting.values():
                 if not future.done():
                     future.set_exception(error)

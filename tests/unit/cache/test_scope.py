@@ -1,5 +1,6 @@
 """Scopes: the bytes that are hashed tell everything apart that an answer depends on."""
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ KEY = Key("How long?", "Be kind.", "m", "1", "help", 3, "{}", ("handbook",), 5, 
 ACME = Caller("acme", "acme-org", "pro", "key_1", frozenset(), "key_1", ("m",), ("handbook",))
 
 # Few letters, those that delimit among them, so that the same text can come about by moved boundaries.
-TEXTS = st.text("a1:,\0", max_size=4)
+TEXTS = st.text("a1:,\0é", max_size=4)
 LISTS = st.lists(TEXTS, max_size=3).map(tuple)
 NUMBERS = st.integers(0, 12)
 KEYS = st.builds(
@@ -27,38 +28,42 @@ CALLERS = st.builds(
 )
 
 
-def fields_of(written: bytes) -> list[bytes]:
+def fields_of(written: str) -> Iterator[str]:
     """Reads a list of length-prefixed fields back."""
-    found: list[bytes] = []
     while written:
-        length, _, rest = written.partition(b":")
-        found.append(rest[: int(length)])
+        length, _, rest = written.partition(":")
+        yield rest[: int(length)]
         written = rest[int(length) :]
-    return found
 
 
 def read_back(written: bytes) -> tuple[Any, ...]:
     """All that was written, from its bytes alone: where that is possible, no two inputs give the same bytes."""
-    _, tenant, collections, models, personal, first, schema, searched, last = fields_of(written)
-    return (
-        tenant.decode(),
-        *([one.decode() for one in fields_of(part)] for part in (collections, models, personal, first)),
-        schema.decode(),
-        *([one.decode() for one in fields_of(part)] for part in (searched, last)),
-    )
+    fields = fields_of(written.decode())
+
+    def some(number: int) -> list[str]:
+        return [next(fields) for _ in range(number)]
+
+    assert next(fields) == "tenantry.cache.scope.1"
+    tenant, personal = some(2)
+    who = some(2 if personal == "True" else 0)
+    seen, models = some(int(next(fields))), some(int(next(fields)))
+    first, schema, searched, last = some(6), next(fields), some(int(next(fields))), some(5)
+    assert list(fields) == []
+    return tenant, personal, who, seen, models, first, schema, searched, last
 
 
 def meaning(viewer: Caller, key: Key) -> tuple[Any, ...]:
     """What a scope must tell apart."""
     return (
         viewer.tenant,
+        str(key.personal),
+        [viewer.principal, viewer.key_id] if key.personal else [],
         sorted(set(viewer.collections)),
         sorted(set(viewer.models)),
-        [viewer.principal, viewer.key_id] if key.personal else [],
         [key.question, key.system, key.model, key.model_revision, key.prompt, str(key.prompt_revision)],
         key.output_schema,
         list(key.collections),
-        [str(key.passages), key.decoding, key.embedder, key.locale, key.end_user, str(key.personal)],
+        [str(key.passages), key.decoding, key.embedder, key.locale, key.end_user],
     )
 
 

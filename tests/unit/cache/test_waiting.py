@@ -142,11 +142,12 @@ async def test_no_more_than_may_wait_do(room: WaitingRoom, script: Script) -> No
     await asyncio.gather(*waits)
 
 
-async def test_a_store_that_goes_ends_all_waits(room: WaitingRoom, script: Script) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("cache"), KeyError("a fault of ours")])
+async def test_a_store_that_fails_ends_all_waits(room: WaitingRoom, script: Script, error: Exception) -> None:
     waits = [start(room, handle) for handle in "ab"]
-    script.next = StoreUnavailable("cache")
+    script.next = error
     for wait in waits:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(type(error)):
             await wait
     assert not room._watches
 
