@@ -1,0 +1,152 @@
+"""The pipeline of one request: plan it, hold quota beside the look-up in the cache, then answer from one or the other.
+
+prompt ∥ model ∥ documents' epoch  ->  hold ∥ cache  ->  hit, or another's answer, or one's own production
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from tenantry.gateway import estimate
+from tenantry.gateway.holding import Hold
+from tenantry.gateway.peers import Answer, Found, Hit, Lead, Peers, Plan, Use, Wait
+from tenantry.gateway.production import Complete, Production
+from tenantry.gateway.query import Query, check
+from tenantry.gateway.settings import Settings
+from tenantry.kit import caller
+from tenantry.kit.clock import Clock
+from tenantry.kit.errors import ResourceExhausted, TenantryError, Unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_AFTERWARDS = 10_000
+
+
+class Answering:
+    """Answers queries; what is still to be settled after an answer is kept until it is done."""
+
+    def __init__(self, peers: Peers, settings: Settings, clock: Clock) -> None:
+        self._peers = peers
+        self._settings = settings
+        self._clock = clock
+        self._afterwards: set[asyncio.Task[Any]] = set()
+
+    async def answer(self, query: Query, *, streamed: bool) -> AsyncIterator[str | Complete]:
+        """The pieces of the answer, then its end. Closing the iterator early is the client going away."""
+        started = self._clock.monotonic()
+        plan = await self._plan(check(query))
+        hold, found = await self._hold_and_look_up(plan)
+        use = Use(prompt=plan.rendered.prompt, prompt_revision=plan.rendered.revision, request_id=caller.request_id())
+        try:
+            while isinstance(found, Wait):
+                found = await self._wait(plan, found)
+        except BaseException:
+            self._later(hold.settle(None))
+            raise
+        use.latency_s = self._clock.monotonic() - started
+        if isinstance(found, Hit):
+            yield found.answer.text
+            yield self._from_cache(found.answer, use, hold)
+            return
+        async with aclosing(self._produce(plan, hold, found, use, streamed=streamed)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def drain(self) -> None:
+        """Waits for what is still to be settled."""
+        if self._afterwards:
+            await asyncio.wait(self._afterwards, timeout=self._settings.settle_within_s)
+
+    async def _plan(self, query: Query) -> Plan:
+        async with asyncio.TaskGroup() as group:
+            rendered = group.create_task(self._peers.render(query))
+            model = group.create_task(self._peers.select_model(query.model))
+            epoch = group.create_task(self._peers.documents_epoch())
+        return Plan(query, rendered.result(), model.result(), epoch.result())
+
+    async def _hold_and_look_up(self, plan: Plan) -> tuple[Hold, Found]:
+        nonce = secrets.token_hex(16)
+        query, rendered = plan.query, plan.rendered
+        input_tokens = estimate.input_tokens(rendered.system, rendered.user, query.passages)
+        looking = asyncio.ensure_future(self._look_up(plan))
+        try:
+            receipt = await self._peers.reserve(plan, nonce, input_tokens)
+            hold = Hold(self._peers, receipt, self._clock, self._settings.renew_every_s, self._settings.settle_within_s)
+        except BaseException:
+            # Refused, or the client went: nobody shall wait for an answer that this request does not make.
+            self._later(self._give_up(plan, looking))
+            raise
+        try:
+            return hold, await looking
+        except BaseException:
+            self._later(hold.settle(None))
+            self._later(self._give_up(plan, looking))
+            raise
+
+    async def _look_up(self, plan: Plan) -> Found:
+        if not plan.query.cached or plan.epoch.changing:
+            return Lead("")
+        try:
+            found = await self._peers.look_up(plan)
+        except (Unavailable, ResourceExhausted) as error:
+            log.info("the cache is passed over", extra={"reason": error.reason.value})
+            return Lead("")
+        if isinstance(found, Hit) and found.epoch != plan.epoch.number:
+            return Lead("")
+        return found
+
+    async def _give_up(self, plan: Plan, looking: "asyncio.Future[Found]") -> None:
+        found = await looking
+        if isinstance(found, Lead | Wait) and found.handle:
+            try:
+                await self._peers.abandon(plan, found.handle, keep_if_awaited=False)
+            except TenantryError as error:
+                log.info("a flight ends by itself", extra={"reason": error.reason.value})
+
+    async def _wait(self, plan: Plan, found: Wait) -> Found:
+        try:
+            waited = await self._peers.wait_for(plan, found.handle)
+        except (Unavailable, ResourceExhausted) as error:
+            log.info("the cache is passed over", extra={"reason": error.reason.value})
+            return Lead("")
+        if isinstance(waited, Hit) and waited.epoch != plan.epoch.number:
+            return Lead("")
+        return waited
+
+    def _from_cache(self, answer: Answer, use: Use, hold: Hold) -> Complete:
+        use.cache_hit = True
+        use.provider, use.model, use.model_revision = answer.provider, answer.model, answer.model_revision
+        self._later(hold.settle(use))
+        return Complete(answer, use)
+
+    async def _produce(
+        self, plan: Plan, hold: Hold, lead: Lead, use: Use, *, streamed: bool
+    ) -> AsyncIterator[str | Complete]:
+        production = Production(self._peers, plan, hold, lead.handle, use, self._clock, streamed)
+        self._keep(production.task)
+        ended = False
+        try:
+            while True:
+                piece = await production.next()
+                ended = isinstance(piece, Complete)
+                yield piece
+                if ended:
+                    return
+        except TenantryError:
+            ended = True
+            raise
+        finally:
+            if not ended:
+                self._later(production.client_gone())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        self._keep(asyncio.create_task(work))
+
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        if len(self._afterwards) > MAX_AFTERWARDS:
+            log.warning("more than %d answers wait to be settled", MAX_AFTERWARDS)
+        self._afterwards.add(task)
+        task.add_done_callback(self._afterwards.discard)

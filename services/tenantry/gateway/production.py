@@ -1,0 +1,211 @@
+"""Makes one answer: searches, calls the model, checks the schema, settles, and stores what was complete.
+
+It runs in a task of its own, so that it may go on for others when its client has gone.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from tenantry.gateway import estimate, output_schema
+from tenantry.gateway.citations import Passage, cited
+from tenantry.gateway.holding import Hold
+from tenantry.gateway.peers import Answer, End, Generation, Peers, Plan, Use
+from tenantry.kit import call
+from tenantry.kit.clock import Clock
+from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Reason, TenantryError, Unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 1024 * 1024
+# Pieces that wait for a slow client; then the model's stream waits too.
+_PIECES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The end of a complete answer, with what it used."""
+
+    answer: Answer
+    use: Use
+
+
+class Production:
+    """One answer in the making. `pieces` yields text, then Complete, or raises what went wrong."""
+
+    def __init__(
+        self, peers: Peers, plan: Plan, hold: Hold, handle: str, use: Use, clock: Clock, streamed: bool
+    ) -> None:
+        self._peers = peers
+        self._plan = plan
+        self._hold = hold
+        self._handle = handle
+        self._use = use
+        self._clock = clock
+        self._streamed = streamed
+        self._started = clock.monotonic() - use.latency_s
+        self._pieces: asyncio.Queue[str | Complete | BaseException] = asyncio.Queue(_PIECES)
+        self._unread = False
+        self._text: list[str] = []
+        self._called = False
+        if handle:
+            hold.also = lambda: peers.renew_flight(plan, handle)
+        self.task = asyncio.create_task(self._run())
+
+    async def next(self) -> str | Complete:
+        """The next piece, or the end."""
+        piece = await self._pieces.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    async def client_gone(self) -> None:
+        """Stops the work unless somebody else waits for its answer."""
+        self._unread = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+        if self.task.done():
+            return
+        kept = False
+        if self._handle:
+            try:
+                with call.detached():
+                    kept = not await self._peers.abandon(self._plan, self._handle, keep_if_awaited=True)
+            except TenantryError:
+                kept = False
+        if kept:
+            log.info("an answer is finished for others who wait for it")
+        else:
+            self._handle = ""
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        complete: Complete | None = None
+        failure: BaseException | None = None
+        try:
+            complete = await self._make()
+        except asyncio.CancelledError:
+            self._count("cancelled")
+        except DeadlineExceeded as error:
+            failure = error
+            self._count("deadline", error)
+        except Exception as error:
+            failure = error
+            self._count("failed", error)
+        if complete is not None:
+            await self._put(complete)
+        elif failure is not None:
+            await self._put(failure)
+        await self._finish(complete)
+
+    async def _finish(self, complete: Complete | None) -> None:
+        """Settles and stores, after the answer went out."""
+        settled = self._hold.settle(self._use if self._called else None)
+        await asyncio.gather(settled, self._end_flight(complete))
+
+    async def _end_flight(self, complete: Complete | None) -> None:
+        if not self._handle:
+            return
+        try:
+            with call.detached():
+                if complete is not None and complete.answer.finish_reason == "stop":
+                    await self._peers.store(self._plan, self._handle, complete.answer)
+                else:
+                    await self._peers.abandon(self._plan, self._handle, keep_if_awaited=False)
+        except TenantryError as error:
+            log.info("an answer was not cached", extra={"reason": error.reason.value})
+
+    async def _make(self) -> Complete:
+        plan = self._plan
+        passages = await self._peers.search(plan.query) if plan.query.passages else []
+        bound = bool(plan.rendered.output_schema)
+        generation = Generation(plan, passages, self._hold.receipt, self._streamed and not bound)
+        text, end = await self._generate(generation, shown=not bound)
+        if bound:
+            text, end = await self._fit(generation, text, end)
+            await self._put(text)
+        use = self._use
+        use.latency_s = self._clock.monotonic() - self._started
+        return Complete(_answer(text, passages, end), use)
+
+    async def _generate(self, generation: Generation, *, shown: bool) -> tuple[str, End]:
+        """One call of the model: its text, put out as it comes if it may be `shown`."""
+        self._called = True
+        self._text = []
+        size = 0
+        end: End | None = None
+        async for piece in self._peers.generate(generation):
+            if isinstance(piece, End):
+                end = piece
+                continue
+            if self._use.first_token_s is None:
+                self._use.first_token_s = self._clock.monotonic() - self._started
+            self._text.append(piece)
+            size += len(piece.encode())
+            if size > MAX_ANSWER_BYTES:
+                raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer is larger than 1 MiB", kind="garbage")
+            if shown:
+                await self._put(piece)
+        if end is None:
+            raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer was cut", kind="cut")
+        self._add(end)
+        return "".join(self._text), end
+
+    async def _fit(self, generation: Generation, text: str, end: End) -> tuple[str, End]:
+        """The text that fits the schema, after one repair at the most."""
+        schema = self._plan.rendered.output_schema
+        fault = await asyncio.to_thread(output_schema.fault_of, text, schema)
+        if fault is None:
+            return text, end
+        turns = (("assistant", text), ("user", output_schema.repair_request(fault)))
+        text, end = await self._generate(replace(generation, turns=turns), shown=False)
+        if await asyncio.to_thread(output_schema.fault_of, text, schema) is not None:
+            raise FailedPrecondition(
+                Reason.OUTPUT_INVALID,
+                "the answer does not fit the output schema, also after one repair",
+                prompt=self._plan.rendered.prompt,
+            )
+        return text, end
+
+    def _add(self, end: End) -> None:
+        use = self._use
+        use.provider, use.model, use.model_revision = end.provider, end.model, end.model_revision
+        use.input_tokens += end.input_tokens
+        use.output_tokens += end.output_tokens
+        use.cost_micros += end.cost_micros
+        self._text = []
+
+    def _count(self, outcome: str, error: TenantryError | Exception | None = None) -> None:
+        """What an answer that was not completed used: as the error says, else by what was read."""
+        use, plan = self._use, self._plan
+        use.outcome = outcome  # pyright: ignore[reportAttributeAccessIssue]
+        use.latency_s = self._clock.monotonic() - self._started
+        told = error.metadata if isinstance(error, TenantryError) else {}
+        if "input_tokens" in told or self._text or (self._called and outcome != "failed"):
+            read = estimate.input_tokens(plan.rendered.system, plan.rendered.user, 0)
+            input_tokens = int(told.get("input_tokens", read))
+            output_tokens = int(told.get("output_tokens", estimate.tokens_of("".join(self._text))))
+            use.input_tokens += input_tokens
+            use.output_tokens += output_tokens
+            model = plan.model
+            use.provider, use.model, use.model_revision = model.provider, model.model, model.revision
+            use.cost_micros += estimate.cost_micros(
+                input_tokens, output_tokens, model.input_price_micros, model.output_price_micros
+            )
+
+    async def _put(self, piece: str | Complete | BaseException) -> None:
+        if not self._unread:
+            await self._pieces.put(piece)
+
+
+def _answer(text: str, passages: list[Passage], end: End) -> Answer:
+    return Answer(
+        text,
+        cited(text, passages),
+        end.provider,
+        end.model,
+        end.model_revision,
+        end.input_tokens,
+        end.output_tokens,
+        end.finish_reason,
+    )

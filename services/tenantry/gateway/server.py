@@ -1,0 +1,21 @@
+"""Wires the gateway: its peers over the mesh and its service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tenantry.api.gateway.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
+from tenantry.gateway.answering import Answering
+from tenantry.gateway.peers_mesh import MeshPeers
+from tenantry.gateway.service import GatewayService
+from tenantry.gateway.settings import Settings
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.server import Room
+
+
+@asynccontextmanager
+async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+    """The room, while the block runs. What is still to be settled is waited for at its end."""
+    answering = Answering(MeshPeers(mesh), settings, SystemClock())
+    yield Room("gateway", [(add_GatewayServiceServicer_to_server, GatewayService(answering))])
+    await answering.drain()
