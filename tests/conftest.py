@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares: stores that are started when a test first asks for them."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,32 @@ import pytest
 
 from tests.harness import left_out, stores
 from tests.harness.clock import FrozenClock
+from tests.harness.mesh import RunningMesh, attached_mesh, running_mesh
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--mesh` chooses what the tests that ask for `mesh` run against: both topologies unless it is given."""
+    parser.addoption(
+        "--mesh", default="", help="cohosted, processes, or the address of a mesh (its operator's key in TENANTRY_KEY)"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that asks for `mesh` is run on each topology."""
+    if "mesh" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--mesh")
+        metafunc.parametrize("mesh", [chosen] if chosen else ["cohosted", "processes"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    """A whole mesh that answers. Shared: use tenants of your own."""
+    state = tmp_path_factory.mktemp("mesh")
+    if request.param in ("cohosted", "processes"):
+        with running_mesh(request.param, state) as running:
+            yield running
+    else:
+        yield attached_mesh(request.param, os.environ["TENANTRY_KEY"], state)
 
 
 @pytest.fixture

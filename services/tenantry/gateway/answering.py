@@ -6,7 +6,7 @@ prompt ∥ model ∥ documents' epoch  ->  hold ∥ cache  ->  hit, or another's
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -23,6 +23,8 @@ from tenantry.kit.errors import ResourceExhausted, TenantryError, Unavailable
 log = logging.getLogger(__name__)
 
 MAX_AFTERWARDS = 10_000
+# In characters. What is longer is not asked twice, and the cache takes no longer keys.
+MAX_CACHED_MESSAGE = 32_000
 
 
 class Answering:
@@ -34,7 +36,7 @@ class Answering:
         self._clock = clock
         self._afterwards: set[asyncio.Task[Any]] = set()
 
-    async def answer(self, query: Query, *, streamed: bool) -> AsyncIterator[str | Complete]:
+    async def answer(self, query: Query, *, streamed: bool) -> AsyncGenerator[str | Complete]:
         """The pieces of the answer, then its end. Closing the iterator early is the client going away."""
         started = self._clock.monotonic()
         plan = await self._plan(check(query))
@@ -61,10 +63,13 @@ class Answering:
             await asyncio.wait(self._afterwards, timeout=self._settings.settle_within_s)
 
     async def _plan(self, query: Query) -> Plan:
-        async with asyncio.TaskGroup() as group:
-            rendered = group.create_task(self._peers.render(query))
-            model = group.create_task(self._peers.select_model(query.model))
-            epoch = group.create_task(self._peers.documents_epoch())
+        try:
+            async with asyncio.TaskGroup() as group:
+                rendered = group.create_task(self._peers.render(query))
+                model = group.create_task(self._peers.select_model(query.model))
+                epoch = group.create_task(self._peers.documents_epoch())
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return Plan(query, rendered.result(), model.result(), epoch.result())
 
     async def _hold_and_look_up(self, plan: Plan) -> tuple[Hold, Found]:
@@ -87,7 +92,7 @@ class Answering:
             raise
 
     async def _look_up(self, plan: Plan) -> Found:
-        if not plan.query.cached or plan.epoch.changing:
+        if not plan.query.cached or plan.epoch.changing or len(plan.rendered.user) > MAX_CACHED_MESSAGE:
             return Lead("")
         try:
             found = await self._peers.look_up(plan)
@@ -124,7 +129,7 @@ class Answering:
 
     async def _produce(
         self, plan: Plan, hold: Hold, lead: Lead, use: Use, *, streamed: bool
-    ) -> AsyncIterator[str | Complete]:
+    ) -> AsyncGenerator[str | Complete]:
         production = Production(self._peers, plan, hold, lead.handle, use, self._clock, streamed)
         self._keep(production.task)
         ended = False

@@ -1,6 +1,6 @@
 """What the gateway asks of the other services, in its own words. Every method is about the caller's own tenant."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -172,6 +172,6 @@ class Peers(Protocol):
         """Whether the flight ended; False when it was kept since somebody waits."""
         ...
 
-    def generate(self, generation: Generation) -> AsyncIterator[str | End]:
+    def generate(self, generation: Generation) -> AsyncGenerator[str | End]:
         """The pieces of the answer, then its end."""
         ...

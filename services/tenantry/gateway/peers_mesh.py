@@ -1,6 +1,6 @@
 """The other services over the mesh: our words to protobuf and back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -142,7 +142,7 @@ class MeshPeers:
         request = cache_pb.AbandonFlightRequest(key=_key(plan), handle=handle, keep_if_awaited=keep_if_awaited)
         return (await self._cache.AbandonFlight(request)).abandoned
 
-    async def generate(self, generation: Generation) -> AsyncIterator[str | End]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[str | End]:
         given = _input(generation)
         if not generation.streamed:
             request = generation_pb.GenerateContentRequest(input=given)

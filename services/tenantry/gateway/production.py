@@ -5,12 +5,13 @@ It runs in a task of its own, so that it may go on for others when its client ha
 
 import asyncio
 import logging
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from tenantry.gateway import estimate, output_schema
 from tenantry.gateway.citations import Passage, cited
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Answer, End, Generation, Peers, Plan, Use
+from tenantry.gateway.peers import Answer, End, Generation, Outcome, Peers, Plan, Use
 from tenantry.kit import call
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Reason, TenantryError, Unavailable
@@ -134,18 +135,19 @@ class Production:
         self._text = []
         size = 0
         end: End | None = None
-        async for piece in self._peers.generate(generation):
-            if isinstance(piece, End):
-                end = piece
-                continue
-            if self._use.first_token_s is None:
-                self._use.first_token_s = self._clock.monotonic() - self._started
-            self._text.append(piece)
-            size += len(piece.encode())
-            if size > MAX_ANSWER_BYTES:
-                raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer is larger than 1 MiB", kind="garbage")
-            if shown:
-                await self._put(piece)
+        async with aclosing(self._peers.generate(generation)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, End):
+                    end = piece
+                    continue
+                if self._use.first_token_s is None:
+                    self._use.first_token_s = self._clock.monotonic() - self._started
+                self._text.append(piece)
+                size += len(piece.encode())
+                if size > MAX_ANSWER_BYTES:
+                    raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer is larger than 1 MiB", kind="garbage")
+                if shown:
+                    await self._put(piece)
         if end is None:
             raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer was cut", kind="cut")
         self._add(end)
@@ -175,10 +177,10 @@ class Production:
         use.cost_micros += end.cost_micros
         self._text = []
 
-    def _count(self, outcome: str, error: TenantryError | Exception | None = None) -> None:
+    def _count(self, outcome: Outcome, error: TenantryError | Exception | None = None) -> None:
         """What an answer that was not completed used: as the error says, else by what was read."""
         use, plan = self._use, self._plan
-        use.outcome = outcome  # pyright: ignore[reportAttributeAccessIssue]
+        use.outcome = outcome
         use.latency_s = self._clock.monotonic() - self._started
         told = error.metadata if isinstance(error, TenantryError) else {}
         if "input_tokens" in told or self._text or (self._called and outcome != "failed"):

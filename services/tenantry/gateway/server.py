@@ -1,6 +1,6 @@
 """Wires the gateway: its peers over the mesh and its service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
@@ -14,7 +14,7 @@ from tenantry.kit.server import Room
 
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs. What is still to be settled is waited for at its end."""
     answering = Answering(MeshPeers(mesh), settings, SystemClock())
     yield Room("gateway", [(add_GatewayServiceServicer_to_server, GatewayService(answering))])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Settings:
     """Times in seconds: how often holds and flights are renewed, and how long settling may take after an answer."""
 
-    renew_every_s: float = 10.0
+    renew_every_s: float = 5.0
     settle_within_s: float = 15.0
 
 

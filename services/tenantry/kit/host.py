@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +82,7 @@ async def hosting(
     *,
     exporters: Sequence[SpanExporter] = (),
     signing_keys: LoadKeys | None = None,
-) -> AsyncIterator[Host]:
+) -> AsyncGenerator[Host]:
     """Serves the rooms while the block runs.
 
     Without `signing_keys` they are the hosted tenancy's own, or asked of tenancy over the mesh.

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,7 +113,7 @@ def tracer(service: str) -> trace.Tracer:
 
 
 @contextmanager
-def span(name: str, **attributes: AttributeValue) -> Iterator[trace.Span]:
+def span(name: str, **attributes: AttributeValue) -> Generator[trace.Span]:
     """A piece of work inside the current call. An exception marks it failed by its type; its words are not recorded."""
     with tracer(call.CURRENT.get().service).start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False

@@ -1,6 +1,6 @@
 """Wires prompts: its database, its memory, its renderer, its services."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.api.prompts.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
@@ -19,7 +19,7 @@ from tenantry.prompts.store_sql import KIND, SqlPromptStore
 
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     database = Database(settings.sql_url, "prompts")
     renderer = Renderer()

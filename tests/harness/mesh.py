@@ -1,0 +1,234 @@
+"""A whole mesh for tests: every service as real processes on free ports, its own valkeys, and keys to call it with.
+
+`cohosted` is one process with all eight services, `processes` is eight; both are started the way an operator starts
+them. Logs of each process are in `state/logs`. Tests are clients at the edge, like everybody else.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tenantry.api.retrieval.v1 import document_service_pb2 as document_pb
+from tenantry.api.retrieval.v1.document_service_pb2_grpc import DocumentServiceStub
+from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
+from tenantry.api.tenancy.v1 import tenant_pb2
+from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
+from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
+from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tenantry.kit.settings import SERVICES
+from tenantry.tenancy.initialise import initialise
+from tenantry.tenancy.roles import ROLES, TENANT_ADMIN
+from tenantry.tenancy.settings import Settings
+from tests.harness import stores
+from tests.harness.ports import free_port
+
+Topology = Literal["cohosted", "processes"]
+_START_S = 60.0
+_STOP_S = 20.0
+
+
+@dataclass
+class TenantKeys:
+    """A tenant made for a test: its id, its organisation and an admin's key."""
+
+    tenant: str
+    organisation: str
+    key: str
+
+
+@dataclass
+class RunningMesh:
+    """A mesh that answers. `edge` is the address for clients, `addresses` are the services' own."""
+
+    topology: Topology
+    state: Path
+    edge: str
+    operator_key: str
+    addresses: dict[str, str]
+    environment: dict[str, str]
+    books: stores.RedisServer | None = None
+    cache: stores.RedisServer | None = None
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def channel(self, key: str | None = None, **options: Any) -> grpc.Channel:
+        """A client's channel to the edge, with its key."""
+        plain = grpc.insecure_channel(self.edge)
+        return plain if key is None else grpc.intercept_channel(plain, _Bearer(key))
+
+    def tenant(self, name: str = "", *, tier: str = "enterprise", scopes: Sequence[str] = ()) -> TenantKeys:
+        """A new ACTIVE tenant in an organisation of its own, with a key that has `scopes` (an admin's, unless given)."""
+        name = name or f"t-{secrets.token_hex(4)}"
+        tenants = TenantServiceStub(self.channel(self.operator_key))
+        organisation = f"{name}-org"
+        tenants.CreateOrganisation(tenant_pb.CreateOrganisationRequest(organisation=organisation))
+        request = tenant_pb.CreateTenantRequest(
+            tenant=name, organisation=organisation, tier=tenant_pb2.Tier.Value(f"TIER_{tier.upper()}")
+        )
+        operation = tenants.CreateTenant(request).operation
+        for update in tenants.WatchOperation(tenant_pb.WatchOperationRequest(operation=operation.operation)):
+            operation = update.operation
+        assert operation.state == tenant_pb2.OPERATION_STATE_DONE, operation
+        return TenantKeys(name, organisation, self.key(name, scopes or sorted(ROLES[TENANT_ADMIN])))
+
+    def key(self, tenant: str, scopes: Sequence[str], **restrictions: Any) -> str:
+        """A key of a tenant."""
+        keys = KeyServiceStub(self.channel(self.operator_key))
+        return keys.CreateApiKey(key_pb.CreateApiKeyRequest(tenant=tenant, scopes=scopes, **restrictions)).secret
+
+    def upload(self, key: str, documents: Mapping[str, str], collection: str = "") -> None:
+        """Stores documents by id."""
+        requests = [
+            document_pb.UpsertDocumentsRequest(document=name, text=text.encode(), collection=collection)
+            for name, text in documents.items()
+        ]
+        answers = list(DocumentServiceStub(self.channel(key)).UpsertDocuments(iter(requests)))
+        refused = [one for one in answers if one.outcome == document_pb.UPSERT_OUTCOME_REFUSED]
+        assert len(answers) == len(requests) and not refused, refused
+
+    def logs(self) -> str:
+        """All that the processes have written."""
+        return "".join(path.read_text(errors="replace") for path in sorted((self.state / "logs").glob("*.log")))
+
+    def kill(self, service: str) -> None:
+        """SIGKILL to the process of a service."""
+        process = self.processes[service if service in self.processes else "all"]
+        process.kill()
+        process.wait()
+
+    def start(self, service: str) -> None:
+        """Starts the process of a service (again), and waits until the mesh is ready."""
+        name = service if self.topology == "processes" else "all"
+        command = [sys.executable, "-m", f"tenantry.{name}"]
+        if name == "all":
+            command = [sys.executable, "-m", "tenantry.cli", "serve", *SERVICES]
+        own = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
+        with (self.state / "logs" / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.environment | own, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def wait_ready(self) -> None:
+        """Waits until every process says that it serves."""
+        deadline = time.monotonic() + _START_S
+        for address in {*self.addresses.values(), self.edge}:
+            self._wait_healthy(address, deadline)
+
+    def _wait_healthy(self, address: str, deadline: float) -> None:
+        with grpc.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while True:
+                with contextlib.suppress(grpc.RpcError):
+                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                dead = [name for name, process in self.processes.items() if process.poll() is not None]
+                if dead or time.monotonic() > deadline:
+                    raise AssertionError(f"{dead or address} did not start:\n{self.logs()[-4000:]}")
+
+    def stop(self) -> None:
+        """SIGTERM to all, and SIGKILL to who does not end."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def running_mesh(topology: Topology, state: Path, **environment: str) -> Iterator[RunningMesh]:
+    """A mesh with its own state, while the block runs."""
+    (state / "logs").mkdir(parents=True)
+    books, cache = stores.RedisServer(stores.BOOKS), stores.RedisServer(stores.CACHE)
+    mesh: RunningMesh | None = None
+    try:
+        books.start()
+        cache.start()
+        mesh = _prepared(topology, state, books, cache, environment)
+        for service in SERVICES if topology == "processes" else ("all",):
+            mesh.start(service)
+        mesh.wait_ready()
+        yield mesh
+    finally:
+        if mesh is not None:
+            mesh.stop()
+        books.remove()
+        cache.remove()
+
+
+def attached_mesh(edge: str, operator_key: str, state: Path) -> RunningMesh:
+    """A mesh that somebody else runs."""
+    return RunningMesh("processes", state, edge, operator_key, {}, {})
+
+
+def _prepared(
+    topology: Topology, state: Path, books: stores.RedisServer, cache: stores.RedisServer, more: Mapping[str, str]
+) -> RunningMesh:
+    # One process has one address for the mesh.
+    one = f"127.0.0.1:{free_port()}"
+    addresses = {name: one if topology == "cohosted" else f"127.0.0.1:{free_port()}" for name in SERVICES}
+    edge = f"127.0.0.1:{free_port()}"
+    own = {
+        "TENANTRY_STATE": str(state),
+        "TENANTRY_EDGE_LISTEN": edge,
+        "TENANTRY_BOOKS_URL": books.url,
+        "TENANTRY_CACHE_URL": cache.url,
+        **{f"TENANTRY_{name.upper()}_ADDRESS": address for name, address in addresses.items()},
+        **more,
+    }
+    settings = Settings(
+        sql_url=f"sqlite+aiosqlite:///{state}/sql/tenancy.db",
+        secret=state / "secrets" / "tenancy.key",
+        tokens=state / "tokens",
+        operator_key=state / "secrets" / "operator.key",
+    )
+    asyncio.run(initialise(settings))
+    operator = (state / "secrets" / "operator.key").read_text().strip()
+    return RunningMesh(topology, state, edge, operator, addresses, os.environ | own, books, cache)
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Adds a key to every call."""
+
+    def __init__(self, key: str) -> None:
+        self._pair = ("authorization", f"Bearer {key}")
+
+    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._pair]
+        return continuation(_Details(details.method, details.timeout, metadata), request)
+
+    intercept_unary_unary = _call
+    intercept_unary_stream = _call
+    intercept_stream_unary = _call
+    intercept_stream_stream = _call
+
+
+class _Details(grpc.ClientCallDetails):
+    """Call details with other metadata."""
+
+    def __init__(self, method: str, timeout: float | None, metadata: Any) -> None:
+        self.method = method
+        self.timeout = timeout if timeout is not None else 60.0
+        self.metadata = metadata
+        self.credentials = None
+        self.wait_for_ready = None
+        self.compression = None
