@@ -1,0 +1,47 @@
+"""The gateway's small rules: estimates, citations, output schemas."""
+
+import json
+
+import pytest
+
+from tenantry.gateway import estimate
+from tenantry.gateway.citations import Citation, Passage, cited
+from tenantry.gateway.output_schema import fault_of
+
+PASSAGES = [Passage("default", f"d{n}", f"D{n}", "", f"text {n}") for n in (1, 2, 3)]
+
+
+def test_citations_come_in_the_order_in_which_they_are_first_named() -> None:
+    named = cited("First [2], then [1, 3] and again [2].", PASSAGES)
+    assert named == (Citation(2, PASSAGES[1]), Citation(1, PASSAGES[0]), Citation(3, PASSAGES[2]))
+
+
+@pytest.mark.parametrize("text", ["[0]", "[4]", "[99]", "[-1]", "[1.5]", "[a]", "[1", "(1)", "[1234567890123]", ""])
+def test_a_mark_that_names_no_passage_is_no_citation(text: str) -> None:
+    assert cited(text, PASSAGES) == ()
+
+
+def test_nothing_costs_nothing_and_a_part_of_a_micro_dollar_is_one() -> None:
+    assert estimate.cost_micros(0, 0, 10**6, 10**6) == 0
+    assert estimate.cost_micros(1, 0, 1, 0) == 1
+    assert estimate.cost_micros(10**6, 10**6, 150_000, 600_000) == 750_000
+
+
+def test_the_estimate_of_a_hold_grows_with_what_is_sent() -> None:
+    assert estimate.tokens_of("") == 0
+    assert estimate.input_tokens("", "hello", 0) < estimate.input_tokens("be brief", "hello", 0)
+    assert estimate.input_tokens("", "hello", 8) - estimate.input_tokens("", "hello", 0) > 8 * 300
+
+
+SCHEMA = json.dumps({"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]})
+
+
+def test_an_answer_that_fits_has_no_fault() -> None:
+    assert fault_of('{"days": 45}', SCHEMA) is None
+
+
+@pytest.mark.parametrize("text", ["45 days", '{"days": "canary-17"}', "{}", "[" * 100_000, '{"days": 45'])
+def test_a_fault_says_where_and_quotes_nothing(text: str) -> None:
+    fault = fault_of(text, SCHEMA)
+    assert fault is not None
+    assert "canary" not in fault and len(fault) < 500
