@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,15 +63,19 @@ class RunningMesh:
     cache: stores.RedisServer | None = None
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
-    def channel(self, key: str | None = None, **options: Any) -> grpc.Channel:
-        """A client's channel to the edge, with its key."""
+    def channel(self, key: str | None = None) -> Any:
+        """A client's blocking channel to the edge, with its key. The stubs are typed for asyncio alone: hence Any."""
         plain = grpc.insecure_channel(self.edge)
-        return plain if key is None else grpc.intercept_channel(plain, _Bearer(key))
+        return plain if key is None else grpc.intercept_channel(plain, _bearer(key))
+
+    def stub(self, stub: Any, key: str | None = None) -> Any:
+        """A blocking stub of a client at the edge, with its key."""
+        return stub(self.channel(key))
 
     def tenant(self, name: str = "", *, tier: str = "enterprise", scopes: Sequence[str] = ()) -> TenantKeys:
         """A new ACTIVE tenant in an organisation of its own, with a key that has `scopes` (an admin's, unless given)."""
         name = name or f"t-{secrets.token_hex(4)}"
-        tenants = TenantServiceStub(self.channel(self.operator_key))
+        tenants = self.stub(TenantServiceStub, self.operator_key)
         organisation = f"{name}-org"
         tenants.CreateOrganisation(tenant_pb.CreateOrganisationRequest(organisation=organisation))
         request = tenant_pb.CreateTenantRequest(
@@ -84,7 +89,7 @@ class RunningMesh:
 
     def key(self, tenant: str, scopes: Sequence[str], **restrictions: Any) -> str:
         """A key of a tenant."""
-        keys = KeyServiceStub(self.channel(self.operator_key))
+        keys = self.stub(KeyServiceStub, self.operator_key)
         return keys.CreateApiKey(key_pb.CreateApiKeyRequest(tenant=tenant, scopes=scopes, **restrictions)).secret
 
     def upload(self, key: str, documents: Mapping[str, str], collection: str = "") -> None:
@@ -93,7 +98,7 @@ class RunningMesh:
             document_pb.UpsertDocumentsRequest(document=name, text=text.encode(), collection=collection)
             for name, text in documents.items()
         ]
-        answers = list(DocumentServiceStub(self.channel(key)).UpsertDocuments(iter(requests)))
+        answers = list(self.stub(DocumentServiceStub, key).UpsertDocuments(iter(requests)))
         refused = [one for one in answers if one.outcome == document_pb.UPSERT_OUTCOME_REFUSED]
         assert len(answers) == len(requests) and not refused, refused
 
@@ -112,7 +117,8 @@ class RunningMesh:
         name = service if self.topology == "processes" else "all"
         command = [sys.executable, "-m", f"tenantry.{name}"]
         if name == "all":
-            command = [sys.executable, "-m", "tenantry.cli", "serve", *SERVICES]
+            launcher = ["tenantry.cli", "serve"] if find_spec("tenantry.cli") else ["tests.harness.serve"]
+            command = [sys.executable, "-m", *launcher, *SERVICES]
         own = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
         with (self.state / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -127,7 +133,7 @@ class RunningMesh:
 
     def _wait_healthy(self, address: str, deadline: float) -> None:
         with grpc.insecure_channel(address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 with contextlib.suppress(grpc.RpcError):
                     answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True)
@@ -201,34 +207,26 @@ def _prepared(
     return RunningMesh(topology, state, edge, operator, addresses, os.environ | own, books, cache)
 
 
-class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,
-    grpc.UnaryStreamClientInterceptor,
-    grpc.StreamUnaryClientInterceptor,
-    grpc.StreamStreamClientInterceptor,
-):
-    """Adds a key to every call."""
+def _bearer(key: str) -> Any:
+    """An interceptor of all four shapes that adds a key to every call."""
+    pair = ("authorization", f"Bearer {key}")
 
-    def __init__(self, key: str) -> None:
-        self._pair = ("authorization", f"Bearer {key}")
+    def add(_self: Any, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(_Details(details, [*(details.metadata or ()), pair]), request)
 
-    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ()), self._pair]
-        return continuation(_Details(details.method, details.timeout, metadata), request)
-
-    intercept_unary_unary = _call
-    intercept_unary_stream = _call
-    intercept_stream_unary = _call
-    intercept_stream_stream = _call
+    shapes = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
+    kinds = tuple(getattr(grpc, f"{shape}ClientInterceptor") for shape in shapes)
+    names = ("intercept_unary_unary", "intercept_unary_stream", "intercept_stream_unary", "intercept_stream_stream")
+    return type("Bearer", kinds, dict.fromkeys(names, add))()
 
 
 class _Details(grpc.ClientCallDetails):
-    """Call details with other metadata."""
+    """Call details with other metadata, and a time limit for calls that have none."""
 
-    def __init__(self, method: str, timeout: float | None, metadata: Any) -> None:
-        self.method = method
-        self.timeout = timeout if timeout is not None else 60.0
+    def __init__(self, details: Any, metadata: Any) -> None:
+        self.method = details.method
+        self.timeout = 60.0 if details.timeout is None else details.timeout
         self.metadata = metadata
-        self.credentials = None
-        self.wait_for_ready = None
-        self.compression = None
+        self.credentials = details.credentials
+        self.wait_for_ready = details.wait_for_ready
+        self.compression = details.compression
