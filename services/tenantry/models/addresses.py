@@ -1,78 +1,71 @@
-"""Which addresses a provider's API may have: public ones over https; a loopback one over http where development allows it.
-
-A name may lead anywhere, and elsewhere tomorrow: what it leads to is checked again at each connection (`connecting.py`).
-"""
+"""Which addresses a provider may have: a pure rule, checked when a model is registered and again by what a name resolves to."""
 
 import ipaddress
 import re
 from urllib.parse import urlsplit
 
-_MAX = 512
-_NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
-_LOCAL = ("localhost", ".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".svc", ".test")
+MAX_CHARS = 512
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# The last label begins with a letter and is no hexadecimal number: other spellings of an IPv4 address are refused.
+_NAME = re.compile(rf"(?:{_LABEL}\.)+(?!0x)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_INTERNAL = (".internal", ".local", ".localhost", ".localdomain", ".home.arpa", ".intranet", ".lan", ".corp", ".svc")
+_LOOPBACK = "localhost"
+# Addresses of cloud metadata that are not private by their range.
+_METADATA = frozenset({"168.63.129.16", "100.100.100.200"})
+_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16"))
 
 
-def fault_of(base_url: str, *, loopback: bool) -> str | None:
-    """Why the address may not be called, as the end of a sentence; None if it may. Empty is the provider's own."""
-    if not base_url:
-        return None
-    if len(base_url) > _MAX:
-        return f"is longer than {_MAX} characters"
+def fault_of(base_url: str, *, loopback: bool) -> str:
+    """What is wrong with a provider's address, "" for nothing. With `loopback`, http to this machine is allowed."""
+    if len(base_url) > MAX_CHARS:
+        return f"is longer than {MAX_CHARS} characters"
     try:
         parts = urlsplit(base_url)
-        host, port = parts.hostname or "", parts.port
+        port = parts.port
     except ValueError:
         return "is not a URL"
-    if base_url != base_url.strip() or not base_url.isascii() or "\\" in base_url or port == 0:
-        return "is not a URL"
-    if parts.username is not None or parts.password is not None or "?" in base_url or "#" in base_url:
-        return "may hold neither a user, a query nor a fragment"
-    if _PATH.fullmatch(parts.path) is None or any(part in {".", ".."} for part in parts.path.split("/")):
-        return "has a path that is not plain"
-    if parts.scheme == "http":
-        return None if loopback and is_loopback(host) else "must begin with https://"
+    host = parts.hostname or ""
+    if base_url != f"{parts.scheme}://{parts.netloc}{parts.path}" or "@" in parts.netloc or port == 0:
+        return "may hold nothing but scheme, host, port and path"
+    if not _PATH.fullmatch(parts.path) or "/.." in parts.path or "/./" in parts.path:
+        return "has a path of another form than /a/b"
+    if loopback and parts.scheme in ("http", "https") and _is_loopback(host):
+        return ""
     if parts.scheme != "https":
-        return "must begin with https://"
-    return _fault_of_host(host, loopback)
+        return "does not begin with https://"
+    return "" if _may_be(host) else "names a host that is private, internal or not well-formed"
 
 
-def _fault_of_host(host: str, loopback: bool) -> str | None:
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet, and not of a private network, this machine or a cloud's metadata."""
     try:
-        address = ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(address)
     except ValueError:
-        if host.endswith(_LOCAL) or _NAME.fullmatch(host) is None:
-            return "must name a public host"
-        return None
-    return None if permitted(address, loopback=loopback) else "must not be a private, local or reserved address"
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif any(ip in network for network in _TRANSLATED):
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and str(ip) not in _METADATA
 
 
-def permitted(address: _Address, *, loopback: bool) -> bool:
-    """Whether a connection may be made to the address."""
-    inner = _embedded(address)
-    if inner is not None:
-        return permitted(inner, loopback=loopback) and not inner.is_loopback
-    if address.is_loopback:
-        return loopback
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is a loopback address in its plain form."""
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is this machine's own."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
 
 
-def _embedded(address: _Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped, 6to4, or through NAT64 (RFC 6052)."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+def _is_loopback(host: str) -> bool:
+    return host == _LOOPBACK or is_loopback(host)
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+def _may_be(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _NAME.fullmatch(host) is not None and len(host) <= 253 and not host.endswith(_INTERNAL)
+    return is_public(host)

@@ -22,6 +22,9 @@ COVERED_ALONE = 0.15
 ALSO_TOLD = 0.8
 _HEADING_SHARE = 0.8
 _BEFORE_SHARE = 0.4
+# "At what temperature": the kind of answer, which the answer itself ("4 degrees") need not name.
+_KIND = re.compile(r"\b(?:(?:at|by|for|from|in|of|on|to|under|within) what|which) (\w+)")
+_KIND_SHARE = 0.5
 _FIGURE = re.compile(r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hour|day|week|month|year)s?\b")
 _ASKS_FIGURE = re.compile(r"\b(?:how (?:long|many|much|often|soon|far|old|big|fast)|when|what (?:time|temperature)|which year)\b")
 
@@ -51,6 +54,10 @@ def answer(question: str, passages: Sequence[Passage]) -> list[Told]:
     if not asked or not candidates:
         return []
     weights = _weights(asked, candidates)
+    for kind in _KIND.findall(question.lower()):
+        for stem in stems_of(kind):
+            if stem in weights:
+                weights[stem] *= _KIND_SHARE
     figures = bool(_ASKS_FIGURE.search(question.lower()))
     scored = sorted(((_score(one, weights, figures), one) for one in candidates), key=lambda pair: (-pair[0], pair[1].place))
     return _choose([(score, one) for score, one in scored if _fits(one, weights)], weights)
@@ -60,10 +67,11 @@ def _candidates(rank: int, passage: Passage) -> list[_Candidate]:
     found: list[_Candidate] = []
     heading = frozenset(stems_of(f"{passage.title} {passage.heading}"))
     before: frozenset[str] = frozenset()
-    for place, text in enumerate(sentences_of(passage.text)):
+    for place, (text, inner) in enumerate(sentences_of(passage.text)):
         own = frozenset(stems_of(text))
+        above = heading.union(stems_of(inner)) if inner else heading
         if own:
-            found.append(_Candidate(passage.number, rank * 1000 + place, text, own, heading, before))
+            found.append(_Candidate(passage.number, rank * 1000 + place, text, own, above, before))
         before = own
     return found
 

@@ -7,12 +7,13 @@ from functools import lru_cache
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[*_A-Z0-9])")
 # A full stop behind these ends no sentence.
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|approx|Dr|Mr|Mrs|Ms|No|St|fig)|\b[A-Z])\.$")
-_ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s+")
+_ITEM = re.compile(r"(?:[-*+]|\d{1,3}[.)])\s+")
 _RULE = re.compile(r"\s*\|?[\s:|-]*-{2,}[\s:|-]*\|?\s*")
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+")
 _EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 _WORD = re.compile(r"[^\W_]+(?:[.'’][^\W_]+)*")
 LONGEST_SENTENCE = 600
+_LONGEST_HEADING = 70
 
 # Words that say nothing of what a question is about. "How long", "how many" and the like ask for a kind of answer.
 STOP_WORDS = frozenset(
@@ -24,33 +25,50 @@ STOP_WORDS = frozenset(
 )
 
 
-def sentences_of(text: str) -> Iterator[str]:
-    """The sentences of a Markdown or plain text in order: a list item or a table row is one or several of its own."""
+def sentences_of(text: str) -> Iterator[tuple[str, str]]:
+    """The sentences of a Markdown or plain text in order, each with the heading line above it in the text, "" without.
+
+    A list item or a table row is one or several of its own.
+    """
+    heading = ""
     header: list[str] = []
     prose: list[str] = []
-    for line in text.split("\n"):
-        stripped = line.strip()
-        if not (stripped.startswith("|") or _ITEM.match(line) or _HEADING.match(line)) and stripped:
-            prose.append(stripped)
+    lines = [line.strip() for line in text.split("\n")]
+    for place, line in enumerate(lines):
+        begins = _ITEM.match(line)
+        if line and not begins and not line.startswith("|"):
+            if prose or not _is_heading(line, lines[place + 1 : place + 2]):
+                prose.append(line)
+            else:
+                heading = _HEADING.sub("", line)
             continue
-        yield from _split(" ".join(prose))
-        prose = []
-        if not stripped.startswith("|"):
+        for sentence in _split(" ".join(prose)):
+            yield sentence, heading
+        prose = [line[begins.end() :]] if begins else []
+        if not line.startswith("|"):
             header = []
-        if _ITEM.match(line):
-            prose.append(_ITEM.sub("", line, count=1).strip())
-        elif stripped.startswith("|") and not _RULE.fullmatch(stripped):
-            cells = [_plain(cell.strip()) for cell in stripped.strip("|").split("|")]
+        elif not _RULE.fullmatch(line):
+            cells = [_plain(cell.strip()) for cell in line.strip("|").split("|")]
             if header:
-                yield _row(header, cells)
+                yield _row(header, cells), heading
             else:
                 header = cells
-    yield from _split(" ".join(prose))
+    for sentence in _split(" ".join(prose)):
+        yield sentence, heading
 
 
 def stems_of(text: str) -> list[str]:
     """The telling words of a text, lightly stemmed, in order."""
     return [_stem(word) for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
+
+
+def _is_heading(line: str, following: list[str]) -> bool:
+    # Passages carry inner headings as bare lines: short, without an end, and above a line that begins anew.
+    if _HEADING.match(line):
+        return True
+    follows = following[0] if following else ""
+    begins_anew = follows[:1].isupper() or follows.startswith("|") or _ITEM.match(follows) is not None
+    return len(line) <= _LONGEST_HEADING and line[-1] not in ".!?:;," and begins_anew
 
 
 def _split(text: str) -> Iterator[str]:
