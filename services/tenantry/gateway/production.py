@@ -107,14 +107,18 @@ class Production:
     async def _end_flight(self, complete: Complete | None) -> None:
         if not self._handle:
             return
-        try:
-            with call.detached():
-                if complete is not None and complete.answer.finish_reason == "stop":
+        with call.detached():
+            if complete is not None and complete.answer.finish_reason == "stop":
+                try:
                     await self._peers.store(self._plan, self._handle, complete.answer)
-                else:
-                    await self._peers.abandon(self._plan, self._handle, keep_if_awaited=False)
-        except TenantryError as error:
-            log.info("an answer was not cached", extra={"reason": error.reason.value})
+                    return
+                except TenantryError as error:
+                    log.info("an answer was not cached", extra={"reason": error.reason.value})
+            # Those who wait must not wait for what does not come.
+            try:
+                await self._peers.abandon(self._plan, self._handle, keep_if_awaited=False)
+            except TenantryError as error:
+                log.info("a flight ends by itself", extra={"reason": error.reason.value})
 
     async def _make(self) -> Complete:
         plan = self._plan
@@ -150,8 +154,9 @@ class Production:
                     await self._put(piece)
         if end is None:
             raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer was cut", kind="cut")
+        text = "".join(self._text)
         self._add(end)
-        return "".join(self._text), end
+        return text, end
 
     async def _fit(self, generation: Generation, text: str, end: End) -> tuple[str, End]:
         """The text that fits the schema, after one repair at the most."""
