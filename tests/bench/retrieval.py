@@ -121,9 +121,7 @@ async def run(folder: Path) -> dict[str, object]:
     return report(data, found, upsert_ms, times_ms)
 
 
-def report(
-    data: Data, found: dict[str, list[Candidate]], upsert_ms: float, times_ms: list[float]
-) -> dict[str, object]:
+def report(data: Data, found: dict[str, list[Candidate]], upsert_ms: float, times_ms: list[float]) -> dict[str, object]:
     print(f"{len(data.corpus)} documents, {len(data.queries)} questions\n")
     print(f"{'rule':40} {'recall@1':>9} {'@5':>6} {'MRR':>6}")
     figures: dict[str, tuple[float, float, float]] = {}
