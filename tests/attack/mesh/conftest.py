@@ -1,0 +1,80 @@
+"""Everybody who may stand before a mesh: keys of every role, assertions, service tokens, and a second tenant."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import grpc
+import pytest
+
+from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
+from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
+from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
+from tenantry.kit import call
+from tenantry.kit.settings import SERVICES
+from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
+from tests.harness.mesh import RunningMesh, TenantKeys
+
+Metadata = list[tuple[str, str]]
+
+
+@dataclass
+class People:
+    """Callers of one mesh. `keys` is by role, `own` is their tenant, `other` is a tenant of another organisation."""
+
+    mesh: RunningMesh
+    own: TenantKeys
+    other: TenantKeys
+    keys: dict[str, str]
+    channels: dict[str, grpc.Channel] = field(default_factory=dict)
+
+    def channel(self, address: str) -> grpc.Channel:
+        """A channel that adds nothing to a call."""
+        if address not in self.channels:
+            self.channels[address] = grpc.insecure_channel(address)
+        return self.channels[address]
+
+    def close(self) -> None:
+        for channel in self.channels.values():
+            channel.close()
+
+    @cached_property
+    def tokens(self) -> dict[str, str]:
+        """Every service's own token."""
+        return {name: (self.mesh.state / "tokens" / f"{name}.token").read_text().strip() for name in SERVICES}
+
+    def assertion(self, key: str) -> Metadata:
+        """What tenancy says of a key, as it travels inside the mesh."""
+        stub = IdentityServiceStub(self.channel(self.mesh.addresses["tenancy"]))
+        request = identity_pb.AuthenticateCallerRequest(credential=key)
+        answer = stub.AuthenticateCaller(request, metadata=((call.SERVICE, self.tokens["gateway"]),), timeout=10)
+        pairs = [(call.ASSERTION, answer.assertion)]
+        return [*pairs, (call.TENANT, answer.tenant)] if answer.tenant else pairs
+
+
+@pytest.fixture(scope="session")
+def people(mesh: RunningMesh) -> Iterator[People]:
+    """Callers of a mesh that runs here."""
+    if not mesh.addresses:
+        pytest.skip("these attacks are inside the mesh: its services' own addresses are not known")
+    suffix = secrets.token_hex(3)
+    own, other = mesh.tenant(f"own-{suffix}"), mesh.tenant(f"other-{suffix}")
+    keys = KeyServiceStub(mesh.channel(mesh.operator_key))
+    admin = keys.CreateApiKey(
+        key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[ORGANISATION_ADMIN]))
+    )
+    everybody = People(
+        mesh,
+        own,
+        other,
+        {
+            TENANT_SERVICE: mesh.key(own.tenant, sorted(ROLES[TENANT_SERVICE])),
+            TENANT_ADMIN: own.key,
+            ORGANISATION_ADMIN: admin.secret,
+            OPERATOR: mesh.operator_key,
+        },
+    )
+    yield everybody
+    everybody.close()
