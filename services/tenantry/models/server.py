@@ -1,0 +1,57 @@
+"""Wires models: its database, its memory, its providers, its services."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tenantry.api.models.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
+from tenantry.api.models.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from tenantry.kit import lifecycle
+from tenantry.kit.changes import Poller
+from tenantry.kit.channel import Mesh
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.key_file import read_or_make
+from tenantry.kit.memory import Memory
+from tenantry.kit.server import Room
+from tenantry.kit.sql import Database, migrate
+from tenantry.models.attempts import Attempts
+from tenantry.models.breaker import Circuits
+from tenantry.models.generating import Generating
+from tenantry.models.holdings import Reaches, load_holdings
+from tenantry.models.model import Holdings, Provider
+from tenantry.models.provider_extractive import ExtractiveProvider
+from tenantry.models.registry import Registry
+from tenantry.models.sealing import Seal
+from tenantry.models.service.generation import GenerationService
+from tenantry.models.service.models import ModelService
+from tenantry.models.settings import Settings
+from tenantry.models.store_sql import KIND, SqlModelStore
+
+
+@asynccontextmanager
+async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+    """The room, while the block runs."""
+    clock = SystemClock()
+    seal = Seal(await asyncio.to_thread(read_or_make, settings.key_file))
+    database = Database(settings.sql_url, "models")
+    try:
+        await migrate(database, "tenantry.models.migrations")
+        store = SqlModelStore(database)
+        holdings: Memory[Holdings] = Memory(KIND, lambda key: load_holdings(store, key), settings.remembered)
+        reaches = Reaches(holdings)
+        registry = Registry(store, reaches, seal, loopback=settings.loopback)
+        attempts = Attempts({Provider.EXTRACTIVE: ExtractiveProvider()}, Circuits(), clock)
+        yield Room(
+            "models",
+            [
+                (add_ModelServiceServicer_to_server, ModelService(registry, store)),
+                (
+                    add_GenerationServiceServicer_to_server,
+                    GenerationService(Generating(reaches, seal, attempts, clock)),
+                ),
+                (lifecycle.add_to_server, lifecycle.LifecycleService(registry.provision, registry.deprovision)),
+            ],
+            [Poller(database, [holdings]).run],
+        )
+    finally:
+        await database.close()

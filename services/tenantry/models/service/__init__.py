@@ -1,0 +1,1 @@
+"""Protobuf to use case and back: a file a proto service."""

@@ -1,0 +1,25 @@
+"""A models service for each kind of channel, with two tenants, and a provider on the loopback."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantRequest
+from tenantry.api.lifecycle.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
+from tenantry.kit.host import Hosted
+from tenantry.models import server
+from tenantry.models.settings import Settings
+from tests.harness.room import Served, served
+
+
+@pytest.fixture(params=["inprocess", "network"])
+async def models(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    settings = Settings(f"sqlite+aiosqlite:///{tmp_path}/models.db", tmp_path / "models.key", loopback=True)
+    async with served(Hosted("models", server.build, settings), state=tmp_path, kind=request.param) as room:
+        lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
+        for tenant in ("acme", "globex"):
+            await lifecycle.ProvisionTenant(
+                ProvisionTenantRequest(tenant=tenant, organisation=f"{tenant}-org", tier="pro")
+            )
+        yield room
