@@ -16,7 +16,6 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TOOLS := .tools/.built
-export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the targets
