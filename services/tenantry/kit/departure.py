@@ -86,18 +86,17 @@ class Departures:
             deadline = now.deadline
         span = trace.INVALID_SPAN
         if route.traced:
-            span = telemetry.tracer(self._service).start_span(
-                route.name, kind=trace.SpanKind.CLIENT, attributes=route.attributes
-            )
+            parent = trace.get_current_span()
+            span = telemetry.start_span(self._service, route.name, parent, trace.SpanKind.CLIENT, route.attributes)
         carried: list[tuple[str, str | bytes]] = [*now.onward()]
         token = self._token_source()
         if token:
             carried.append((call.SERVICE, token))
         if route.target is not None:
             carried.append((call.TARGET, route.target))
-        parent = tracecontext.header(span)
-        if parent is not None:
-            carried.append((call.TRACEPARENT, parent))
+        header = tracecontext.header(span)
+        if header is not None:
+            carried.append((call.TRACEPARENT, header))
         if extra:
             carried.extend(extra)
         return Trip(span, tuple(carried), deadline)

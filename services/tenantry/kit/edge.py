@@ -176,15 +176,14 @@ def _refusal(path: str, refused: aio.AioRpcError | TenantryError) -> tuple[str, 
 
 def _open_span(path: str, request_id: str, metadata: dict[str, str]) -> trace.Span:
     """The root of the request's trace. A trace that the client says it has is linked, never continued."""
-    theirs = trace.get_current_span(tracecontext.parent(metadata.get(call.TRACEPARENT))).get_span_context()
-    span = telemetry.tracer("gateway").start_span(
+    theirs = tracecontext.parent(metadata.get(call.TRACEPARENT)).get_span_context()
+    span = telemetry.start_span(
+        "gateway",
         f"edge {path[1:]}",
-        tracecontext.EMPTY,
+        trace.INVALID_SPAN,
         trace.SpanKind.SERVER,
         {"rpc.system": "grpc", telemetry.REQUEST_ID: request_id},
-        links=[trace.Link(theirs)] if theirs.is_valid else (),
-        record_exception=False,
-        set_status_on_exception=False,
+        (trace.Link(theirs),) if theirs.is_valid else (),
     )
     # The task, and with it the context, is this call's own: nothing to detach.
     otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))

@@ -215,15 +215,9 @@ class Guard:
             raise DeadlineExceeded(message=f"the server ends calls after {seconds:g} s") from None
 
     def _open_span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
-        span = telemetry.tracer(self._room).start_span(
-            method.path[1:],
-            # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
-            tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None),
-            trace.SpanKind.SERVER,
-            method.attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
+        parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None)
+        span = telemetry.start_span(self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes)
         # The task, and with it the context, is this call's own: nothing to detach.
         otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
         return span

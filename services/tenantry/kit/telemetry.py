@@ -8,9 +8,10 @@ trace names the services also when one process hosts them all.
 import asyncio
 import json
 import logging
+import random
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,10 +24,10 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.util.types import AttributeValue
 
-from tenantry.kit import call, faults
+from tenantry.kit import call, faults, tracecontext
 
 TENANT = "tenantry.tenant.id"
 TIER = "tenantry.tier"
@@ -38,7 +39,9 @@ _EXTRA = frozenset({"error_id", "error_type", "places", "causes", "reason", "sub
 meter = metrics.get_meter("tenantry")
 _tracers: dict[str, trace.Tracer] = {}
 _processors: list[SpanProcessor] = []
-_sampler = ParentBased(TraceIdRatioBased(1.0))
+# The share of new traces that are recorded. Whether the spans under a root are is the root's affair.
+_share = 1.0
+_SAMPLER = ParentBased(ALWAYS_ON)
 # The tracer of a process without telemetry (a test of a use case, a command): its spans record nothing.
 _silent = trace.NoOpTracer()
 
@@ -76,8 +79,8 @@ class MeshExporter(SpanExporter):
 
 def start(trace_ratio: float, exporters: Sequence[SpanExporter], metric_readers: Sequence[MetricReader] = ()) -> None:
     """Begins to record: a share of new traces (0 to 1), each span to every exporter from a bounded queue."""
-    global _sampler  # noqa: PLW0603 - telemetry is one a process
-    _sampler = ParentBased(TraceIdRatioBased(trace_ratio))
+    global _share  # noqa: PLW0603 - telemetry is one a process
+    _share = trace_ratio
     _processors[:] = [_Owner(), *(BatchSpanProcessor(one, max_queue_size=_QUEUED_SPANS) for one in exporters)]
     _tracers.clear()
     if metric_readers:
@@ -104,7 +107,7 @@ def tracer(service: str) -> trace.Tracer:
         return _silent
     if service not in _tracers:
         provider = TracerProvider(
-            sampler=_sampler, resource=Resource({"service.name": f"tenantry-{service}"}), shutdown_on_exit=False
+            sampler=_SAMPLER, resource=Resource({"service.name": f"tenantry-{service}"}), shutdown_on_exit=False
         )
         for processor in _processors:
             provider.add_span_processor(processor)
@@ -112,12 +115,41 @@ def tracer(service: str) -> trace.Tracer:
     return _tracers[service]
 
 
+def start_span(
+    service: str,
+    name: str,
+    parent: trace.Span,
+    kind: trace.SpanKind,
+    attributes: Mapping[str, AttributeValue],
+    links: Sequence[trace.Link] = (),
+) -> trace.Span:
+    """A span of a hosted service under `parent`; under INVALID_SPAN the root of a new trace, recorded or not."""
+    if not _processors:
+        return _silent.start_span(name, trace.set_span_in_context(parent, tracecontext.EMPTY))
+    if isinstance(parent, tracecontext.Unrecorded):
+        return parent
+    if parent is trace.INVALID_SPAN and random.random() >= _share:
+        return tracecontext.unrecorded_root()
+    return tracer(service).start_span(
+        name,
+        trace.set_span_in_context(parent, tracecontext.EMPTY),
+        kind,
+        attributes,
+        links,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+
+
 @contextmanager
 def span(name: str, **attributes: AttributeValue) -> Generator[trace.Span]:
     """A piece of work inside the current call. An exception marks it failed by its type; its words are not recorded."""
-    with tracer(call.CURRENT.get().service).start_as_current_span(
-        name, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as current:
+    around = trace.get_current_span()
+    current = start_span(call.CURRENT.get().service, name, around, trace.SpanKind.INTERNAL, attributes)
+    if current is around:
+        yield current
+        return
+    with trace.use_span(current, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield current
         except BaseException as error:
