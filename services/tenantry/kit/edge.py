@@ -16,7 +16,7 @@ from opentelemetry import trace
 
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
-from tenantry.kit import call, ids, network, telemetry, tracecontext
+from tenantry.kit import call, contracts, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
 from tenantry.kit.channel import Mesh
 from tenantry.kit.errors import Internal, Reason, ResourceExhausted, TenantryError, Unauthenticated
@@ -57,6 +57,7 @@ class _Forward(grpc.GenericRpcHandler):
     """Finds an RPC's service by its path, and keeps the handler."""
 
     def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+        contracts.load()
         self._mesh = mesh
         self._limit = settings.max_concurrent_calls
         self._running = 0

@@ -7,7 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tenantry.kit import call, network
-from tenantry.kit.access import Authenticator
+from tenantry.kit.access import FOREIGN, Authenticator
 from tenantry.kit.guard import Guard, Limits
 from tenantry.kit.inprocess import Handlers
 
@@ -48,6 +48,11 @@ class OpenRoom:
     services: tuple[str, ...]
 
 
+class _Wanted(NamedTuple):
+    method: str
+    invocation_metadata: tuple[()]
+
+
 class _Collector:
     """Takes what the generated `add_…Servicer_to_server` functions register, instead of a server."""
 
@@ -55,7 +60,10 @@ class _Collector:
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
-        """Not needed: the generated code registers the same handlers by name."""
+        """Ours are registered by name too; foreign stubs may be of an older generator, which does not do that."""
+        for handler in generic_rpc_handlers:
+            found = {path: handler.service(_Wanted(path, ())) for path in FOREIGN}
+            self.handlers |= {path: method for path, method in found.items() if method is not None}
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
         for name, handler in method_handlers.items():

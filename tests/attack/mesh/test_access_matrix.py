@@ -91,9 +91,7 @@ def edge_kinds() -> list[Kind]:
         ),
     ]
     for role in ROLE_NAMES:
-        kinds.append(
-            Kind(role, lambda people, r=role: bearer(people.keys[r]), lambda rpc, r=role: at_the_edge(rpc, r))
-        )
+        kinds.append(Kind(role, lambda people, r=role: bearer(people.keys[r]), lambda rpc, r=role: at_the_edge(rpc, r)))
     for service in SERVICES:
         kinds.append(
             Kind(
@@ -115,7 +113,9 @@ def edge_kinds() -> list[Kind]:
 def inside_kinds() -> list[Kind]:
     kinds = [Kind("nobody", lambda people: [], lambda rpc: inside(rpc, None, None))]
     for role in ROLE_NAMES:
-        kinds.append(Kind(f"{role} by key", lambda people, r=role: bearer(people.keys[r]), lambda rpc: inside(rpc, None, None)))
+        kinds.append(
+            Kind(f"{role} by key", lambda people, r=role: bearer(people.keys[r]), lambda rpc: inside(rpc, None, None))
+        )
         kinds.append(
             Kind(
                 f"{role} by assertion",
