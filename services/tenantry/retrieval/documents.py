@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import InvalidArgument
@@ -16,12 +19,19 @@ from tenantry.retrieval.allowed import Allowed
 from tenantry.retrieval.embedder import Embedder
 from tenantry.retrieval.limits import Limits
 from tenantry.retrieval.store import Document, DocumentStore, Key
+from tenantry.retrieval.turns import Turns
 
 MAX_TEXT_BYTES = 3 * 1024 * 1024
 MAX_LINES = 100_000
 MAX_ID_BYTES = 200
 MAX_TITLE_CHARS = 300
 MAX_PASSAGES = 1 << 14
+_THREADS = 2
+_TURNS = 8
+_TURNS_OF_ONE = 2
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Format(StrEnum):
@@ -66,20 +76,25 @@ class Documents:
         self._embedder = embedder
         self._clock = clock
         self._limits = limits
-        self._cutting = ThreadPoolExecutor(1, "cut")
+        # A text of some megabytes takes milliseconds to read and up to seconds to cut.
+        self._threads = ThreadPoolExecutor(_THREADS, "cut")
+        self._turns = Turns(_TURNS, _TURNS_OF_ONE)
 
     async def upsert(self, tenant: Tenant, allowed: Allowed, sent: Sent) -> Upserted:
         """Store a document unless it is stored already. InvalidArgument says what is wrong with it."""
         key = check_key(sent.collection, sent.document)
         allowed.check(key.collection)
         title = check_title(sent.title)
-        text = decode(sent.text)
-        fingerprint = self._fingerprint(key, title, sent.format, sent.text)
+        check_size(sent.text)
+        async with self._turns.turn(tenant):
+            return await self._upsert(tenant, key, title, sent)
+
+    async def _upsert(self, tenant: Tenant, key: Key, title: str, sent: Sent) -> Upserted:
+        text, fingerprint = await self._in_thread(_read, key, title, sent, self._embedder.name)
         stored = await self._store.find(tenant, key)
         if stored is not None and stored.fingerprint == fingerprint:
             return Upserted(Outcome.UNCHANGED, stored.passages)
-        loop = asyncio.get_running_loop()
-        heading, passages = await loop.run_in_executor(self._cutting, _cut, text, sent.format)
+        heading, passages = await self._in_thread(_cut, text, sent.format)
         if not passages:
             raise InvalidArgument("text", "holds no text")
         if len(passages) > MAX_PASSAGES:
@@ -105,17 +120,11 @@ class Documents:
         return found[:size], len(found) > size
 
     def close(self) -> None:
-        """End the thread that cuts."""
-        self._cutting.shutdown()
+        """End the threads that read and cut."""
+        self._threads.shutdown()
 
-    def _fingerprint(self, key: Key, title: str, format: Format, text: bytes) -> bytes:
-        """Of all that decides what is stored, each part counted, so that no two lists of parts are alike."""
-        digest = hashlib.sha256()
-        how = f"{chunking.VERSION} {self._embedder.name} {format}"
-        for part in (how.encode(), key.collection.encode(), key.document.encode(), title.encode(), text):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return digest.digest()
+    async def _in_thread(self, work: Callable[P, R], *arguments: P.args, **more: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments, **more))
 
 
 def check_key(collection: str, document: str) -> Key:
@@ -139,12 +148,16 @@ def check_title(title: str) -> str:
     return title.strip()
 
 
-def decode(text: bytes) -> str:
-    """The text, if it is one."""
+def check_size(text: bytes) -> None:
+    """Refuse a text that is empty or too long."""
     if not text:
         raise InvalidArgument("text", "is empty")
     if len(text) > MAX_TEXT_BYTES:
         raise InvalidArgument("text", f"is {len(text)} bytes, more than {MAX_TEXT_BYTES}")
+
+
+def decode(text: bytes) -> str:
+    """The text, if it is one, its lines ended by a line feed."""
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -159,10 +172,24 @@ def decode(text: bytes) -> str:
     return decoded
 
 
+def fingerprint_of(key: Key, title: str, sent: Sent, embedder: str) -> bytes:
+    """Of all that decides what is stored, each part counted, so that no two lists of parts are alike."""
+    digest = hashlib.sha256()
+    how = f"{chunking.VERSION} {embedder} {sent.format}"
+    for part in (how.encode(), key.collection.encode(), key.document.encode(), title.encode(), sent.text):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
 def embedded_text(title: str, passage: Passage) -> str:
     """What the vector of a passage is made from: its words and where they stand."""
     heading = passage.heading if passage.heading.startswith(title) else f"{title} {passage.heading}"
     return f"{heading.strip()}\n{passage.text}"
+
+
+def _read(key: Key, title: str, sent: Sent, embedder: str) -> tuple[str, bytes]:
+    return decode(sent.text), fingerprint_of(key, title, sent, embedder)
 
 
 def _cut(text: str, format: Format) -> tuple[str, list[Passage]]:
