@@ -9,8 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 TESTS = """
+from pathlib import Path
+
 import pytest
+from tests.harness import left_out
 from tests.harness.left_out import leave_out, require
+
+left_out._ROOT = Path("a machine where nobody ran make tools")
 
 @pytest.mark.needs("weaviate")
 def test_marked(): ...
