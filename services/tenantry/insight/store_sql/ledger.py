@@ -1,0 +1,193 @@
+"""The usage ledger in SQL. Its rules are in the statements: the key is the reservation, and a true settlement is final."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, and_, case, func, literal, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tenantry.insight.entries import (
+    FIRST_FAILURE,
+    MOST_GROUPS,
+    Batch,
+    Entry,
+    Grouping,
+    Position,
+    Sums,
+    Usage,
+    bucket_ms,
+    fitting,
+    latency_bucket,
+)
+from tenantry.insight.store_sql.tables import CURSORS, ENTRIES
+from tenantry.kit import claims, tenants
+from tenantry.kit.owner import Platform, Tenant
+from tenantry.kit.sql import Database
+
+_DAY_US = 86_400_000_000
+_LARGEST = 2**63 - 1
+_USAGE = tuple(Usage.__dataclass_fields__)
+_COUNTED = ("requests", "input_tokens", "output_tokens", "cost_micros", "cache_hits", "failures", "estimated")
+_GROUPS: dict[Grouping, ColumnElement[Any]] = {
+    Grouping.MODEL: ENTRIES.c.model,
+    Grouping.END_USER: ENTRIES.c.end_user,
+    Grouping.DAY: ENTRIES.c.settled_us // _DAY_US,
+    Grouping.KEY: ENTRIES.c.key_id,
+}
+
+
+class SqlLedger:
+    """The Ledger of the replica that calls itself `holder`."""
+
+    def __init__(self, database: Database, holder: str) -> None:
+        self._database = database
+        self._holder = holder
+
+    async def enter(self, owner: Platform, batch: Batch, job: str, seconds: float) -> bool:
+        # In one order, so that two replicas, one of which lost its claim, don't wait for each other's rows.
+        entries = sorted((fitting(entry) for entry in batch.entries), key=lambda entry: entry.reservation)
+        async with self._database.write() as connection:
+            if not await claims.renew(connection, job, self._holder, seconds):
+                return False
+            if entries:
+                await connection.execute(_entering(connection), [_row(entry) for entry in entries])
+            cursor = batch.cursor
+            row = {"bucket": cursor.bucket, "epoch": cursor.epoch, "position": cursor.position}
+            moved = _insert(connection)(CURSORS).values(row)
+            moved = moved.on_conflict_do_update(
+                index_elements=[CURSORS.c.bucket],
+                set_={"epoch": moved.excluded.epoch, "position": moved.excluded.position},
+            )
+            await connection.execute(moved)
+        return True
+
+    async def find_tenant(self, tenant_id: str) -> Tenant | None:
+        async with self._database.read() as connection:
+            found = await tenants.find(connection, tenant_id)
+            if found is not None:
+                return found[0]
+            # A deleted tenant's entries stay, and its organisation may read them.
+            newest = ENTRIES.c.settled_us.desc()
+            query = select(ENTRIES.c.organisation).where(ENTRIES.c.tenant == tenant_id).order_by(newest).limit(1)
+            organisation = (await connection.execute(query)).scalar()
+        return None if organisation is None else Tenant(organisation, tenant_id)
+
+    async def sums(
+        self, owner: Tenant, start_us: int, end_us: int, grouping: Grouping | None
+    ) -> tuple[Sums, Sequence[Sums]]:
+        within = and_(_owned(owner), ENTRIES.c.settled_us >= start_us, ENTRIES.c.settled_us < end_us)
+        async with self._database.read() as connection:
+            total = await _sums(connection, literal(""), within, None)
+            groups = [] if grouping is None else await _sums(connection, _GROUPS[grouping], within, grouping)
+        return (total[0] if total else Sums()), groups
+
+    async def entries(self, owner: Tenant, request_id: str, before: Position | None, most: int) -> Sequence[Entry]:
+        query = select(ENTRIES).where(_owned(owner))
+        if request_id:
+            query = query.where(ENTRIES.c.request_id == request_id)
+        if before is not None:
+            same = and_(ENTRIES.c.settled_us == before.settled_us, ENTRIES.c.reservation < before.reservation)
+            query = query.where(ENTRIES.c.settled_us <= before.settled_us)
+            query = query.where(or_(ENTRIES.c.settled_us < before.settled_us, same))
+        query = query.order_by(ENTRIES.c.settled_us.desc(), ENTRIES.c.reservation.desc()).limit(most)
+        async with self._database.read() as connection:
+            return [_entry(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _insert(connection: AsyncConnection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _entering(connection: AsyncConnection) -> Any:
+    """Keeps an entry unless there is one: the first true settlement wins, and replaces an estimate of the same tenant."""
+    entered = _insert(connection)(ENTRIES)
+    columns = {column.name: entered.excluded[column.name] for column in ENTRIES.c if column.name != "reservation"}
+    mine = and_(ENTRIES.c.tenant == entered.excluded.tenant, ENTRIES.c.organisation == entered.excluded.organisation)
+    corrects = and_(ENTRIES.c.estimated.is_(True), entered.excluded.estimated.is_(False), mine)
+    return entered.on_conflict_do_update(index_elements=[ENTRIES.c.reservation], set_=columns, where=corrects)
+
+
+def _owned(owner: Tenant) -> ColumnElement[bool]:
+    # The organisation too: an id that was given again after its tenant was deleted does not inherit its ledger.
+    return and_(ENTRIES.c.tenant == owner.id, ENTRIES.c.organisation == owner.organisation)
+
+
+async def _sums(
+    connection: AsyncConnection, group: ColumnElement[Any], within: ColumnElement[bool], grouping: Grouping | None
+) -> list[Sums]:
+    """One pass over the entries, counted by group and latency bucket; what comes back is a row a group.
+
+    A percentile is the first bucket up to which so many hundredths of the group's true settlements are.
+    """
+    bucket = ENTRIES.c.latency_bucket
+    counted = (
+        select(
+            group.label("grp"),
+            bucket.label("bucket"),
+            func.count().label("requests"),
+            *(func.sum(ENTRIES.c[name]).label(name) for name in ("input_tokens", "output_tokens", "cost_micros")),
+            func.sum(case((ENTRIES.c.cache_hit, 1), else_=0)).label("cache_hits"),
+            func.sum(case((ENTRIES.c.outcome >= FIRST_FAILURE, 1), else_=0)).label("failures"),
+            func.sum(case((ENTRIES.c.estimated, 1), else_=0)).label("estimated"),
+            func.sum(case((bucket >= 0, 1), else_=0)).label("timed"),
+        )
+        .where(within)
+        .group_by("grp", "bucket")
+        .cte("counted")
+    )
+    timed_until = func.sum(counted.c.timed).over(partition_by=counted.c.grp, order_by=counted.c.bucket)
+    timed = func.sum(counted.c.timed).over(partition_by=counted.c.grp)
+    ranked = select(counted, timed_until.label("timed_until"), timed.label("timed_of_all")).cte("ranked")
+
+    def percentile(hundredths: int) -> ColumnElement[Any]:
+        reached = and_(ranked.c.bucket >= 0, ranked.c.timed_until * 100 >= ranked.c.timed_of_all * hundredths)
+        return func.min(case((reached, ranked.c.bucket)))
+
+    requests = func.sum(ranked.c.requests)
+    query = (
+        select(
+            ranked.c.grp,
+            *(func.sum(ranked.c[name]).label(name) for name in _COUNTED),
+            percentile(50).label("p50"),
+            percentile(95).label("p95"),
+        )
+        .group_by(ranked.c.grp)
+        .order_by(requests.desc(), ranked.c.grp)
+        .limit(MOST_GROUPS)
+    )
+    return [_sum(row, grouping) for row in (await connection.execute(query)).mappings()]
+
+
+def _sum(row: RowMapping, grouping: Grouping | None) -> Sums:
+    group = datetime.fromtimestamp(row["grp"] * 86_400, UTC).date().isoformat() if grouping is Grouping.DAY else row["grp"]
+    # PostgreSQL's sums are of arbitrary size, the contract's of 64 bits.
+    counts = {name: min(int(row[name]), _LARGEST) for name in _COUNTED}
+    p50, p95 = (0.0 if row[name] is None else bucket_ms(row[name]) for name in ("p50", "p95"))
+    return Sums(group, **counts, latency_p50_ms=p50, latency_p95_ms=p95)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry.usage, name) for name in _USAGE} | {
+        "reservation": entry.reservation,
+        "organisation": entry.owner.organisation,
+        "tenant": entry.owner.id,
+        "key_id": entry.key_id,
+        "end_user": entry.end_user,
+        "estimated": entry.estimated,
+        "settled_us": entry.settled_us,
+        "latency_bucket": -1 if entry.estimated else latency_bucket(entry.usage.latency_ns),
+    }
+
+
+def _entry(row: RowMapping) -> Entry:
+    return Entry(
+        row["reservation"],
+        Tenant(row["organisation"], row["tenant"]),
+        row["key_id"],
+        row["end_user"],
+        row["estimated"],
+        row["settled_us"],
+        Usage(**{name: row[name] for name in _USAGE}),
+    )
