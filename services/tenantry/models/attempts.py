@@ -20,6 +20,7 @@ _PATIENCE_S = 10.0
 # No tokenizer's tokens are longer on the average: a provider that sends more ignores `max_output_tokens`.
 _MOST_BYTES_A_TOKEN = 64
 _BYTES_A_TOKEN = 4
+_NOT_TOLD = Counts()
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Tally:
     """What an attempt has used so far: as the provider told, else estimated. `hurried` when it was given little time."""
 
     asked_tokens: int
-    counts: Counts = Counts()
+    counts: Counts = _NOT_TOLD
     written_bytes: int = 0
     hurried: bool = False
 

@@ -25,8 +25,12 @@ _BEFORE_SHARE = 0.4
 # "At what temperature": the kind of answer, which the answer itself ("4 degrees") need not name.
 _KIND = re.compile(r"\b(?:(?:at|by|for|from|in|of|on|to|under|within) what|which) (\w+)")
 _KIND_SHARE = 0.5
-_FIGURE = re.compile(r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hour|day|week|month|year)s?\b")
-_ASKS_FIGURE = re.compile(r"\b(?:how (?:long|many|much|often|soon|far|old|big|fast)|when|what (?:time|temperature)|which year)\b")
+_FIGURE = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hour|day|week|month|year)s?\b"
+)
+_ASKS_FIGURE = re.compile(
+    r"\b(?:how (?:long|many|much|often|soon|far|old|big|fast)|when|what (?:time|temperature)|which year)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ def answer(question: str, passages: Sequence[Passage]) -> list[Told]:
             if stem in weights:
                 weights[stem] *= _KIND_SHARE
     figures = bool(_ASKS_FIGURE.search(question.lower()))
-    scored = sorted(((_score(one, weights, figures), one) for one in candidates), key=lambda pair: (-pair[0], pair[1].place))
+    scored = sorted(
+        ((_score(one, weights, figures), one) for one in candidates), key=lambda pair: (-pair[0], pair[1].place)
+    )
     return _choose([(score, one) for score, one in scored if _fits(one, weights)], weights)
 
 

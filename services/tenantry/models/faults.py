@@ -2,7 +2,14 @@
 
 from enum import StrEnum
 
-from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Reason, ResourceExhausted, TenantryError, Unavailable
+from tenantry.kit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Reason,
+    ResourceExhausted,
+    TenantryError,
+    Unavailable,
+)
 
 # A provider that asks for more patience than this is believed to mean its daily limit, and a client shall look itself.
 MOST_RETRY_AFTER_S = 3600.0

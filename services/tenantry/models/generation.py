@@ -103,8 +103,6 @@ Piece = str | Counts | Ended
 class AnswerProvider(Protocol):
     """Calls one kind of API. With `stream` the answer comes in deltas, else in one."""
 
-    def generate(
-        self, target: Target, ask: Ask, *, stream: bool, connect_s: float
-    ) -> AsyncGenerator[Piece, None]:
+    def generate(self, target: Target, ask: Ask, *, stream: bool, connect_s: float) -> AsyncGenerator[Piece, None]:
         """The answer, then Ended. Raises what `faults` makes; ends its connection when it is closed early."""
         ...

@@ -153,5 +153,3 @@ def _policy_faults(policy: Policy) -> Wrong:
         elif not all(form.fullmatch(value) for value in values):
             wrong.append((f"policy.{name}", "holds one of the wrong form"))
     return wrong
-
-

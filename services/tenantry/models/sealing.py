@@ -27,7 +27,9 @@ class Seal:
         try:
             opened = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(owner, account))
         except InvalidTag:
-            message = "a stored credential does not fit models.key; put the right file back, or set the credential again"
+            message = (
+                "a stored credential does not fit models.key; put the right file back, or set the credential again"
+            )
             raise FailedPrecondition(Reason.STORE_UNFIT, message) from None
         return opened.decode()
 

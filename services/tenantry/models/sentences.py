@@ -97,7 +97,16 @@ def _stem(word: str) -> str:
     word = word.removesuffix("'s").removesuffix("’s")
     if len(word) <= 3 or not word.isalpha():
         return word
-    for suffix, put in (("ies", "y"), ("sses", "ss"), ("ing", ""), ("edly", ""), ("ed", ""), ("es", ""), ("ly", ""), ("s", "")):
+    for suffix, put in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("ing", ""),
+        ("edly", ""),
+        ("ed", ""),
+        ("es", ""),
+        ("ly", ""),
+        ("s", ""),
+    ):
         if word.endswith(suffix) and not word.endswith("ss") and len(word) - len(suffix) >= 3:
             word = word[: len(word) - len(suffix)] + put
             break

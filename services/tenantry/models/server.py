@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tenantry.api.models.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from tenantry.api.models.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
@@ -14,12 +15,17 @@ from tenantry.kit.key_file import read_or_make
 from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
+from tenantry.models import provider_anthropic, provider_openai
 from tenantry.models.attempts import Attempts
 from tenantry.models.breaker import Circuits
+from tenantry.models.clients import Clients
 from tenantry.models.generating import Generating
+from tenantry.models.generation import AnswerProvider
 from tenantry.models.holdings import Reaches, load_holdings
 from tenantry.models.model import Holdings, Provider
+from tenantry.models.provider_anthropic import AnthropicProvider
 from tenantry.models.provider_extractive import ExtractiveProvider
+from tenantry.models.provider_openai import OpenAIProvider
 from tenantry.models.registry import Registry
 from tenantry.models.sealing import Seal
 from tenantry.models.service.generation import GenerationService
@@ -34,13 +40,20 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
     clock = SystemClock()
     seal = Seal(await asyncio.to_thread(read_or_make, settings.key_file))
     database = Database(settings.sql_url, "models")
+    openai = Clients(partial(provider_openai.make_client, loopback=settings.loopback), settings.clients)
+    anthropic = Clients(partial(provider_anthropic.make_client, loopback=settings.loopback), settings.clients)
     try:
         await migrate(database, "tenantry.models.migrations")
         store = SqlModelStore(database)
         holdings: Memory[Holdings] = Memory(KIND, lambda key: load_holdings(store, key), settings.remembered)
         reaches = Reaches(holdings)
         registry = Registry(store, reaches, seal, loopback=settings.loopback)
-        attempts = Attempts({Provider.EXTRACTIVE: ExtractiveProvider()}, Circuits(), clock)
+        providers: dict[Provider, AnswerProvider] = {
+            Provider.EXTRACTIVE: ExtractiveProvider(),
+            Provider.OPENAI: OpenAIProvider(openai),
+            Provider.ANTHROPIC: AnthropicProvider(anthropic),
+        }
+        attempts = Attempts(providers, Circuits(), clock)
         yield Room(
             "models",
             [
@@ -54,4 +67,6 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
             [Poller(database, [holdings]).run],
         )
     finally:
+        await openai.close()
+        await anthropic.close()
         await database.close()

@@ -1,5 +1,6 @@
 """GenerationService: protobuf to use case and back."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -37,9 +38,7 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
     def __init__(self, generating: Generating) -> None:
         self._generating = generating
 
-    async def GenerateContent(
-        self, request: pb.GenerateContentRequest, context: Context
-    ) -> pb.GenerateContentResponse:
+    async def GenerateContent(self, request: pb.GenerateContentRequest, context: Context) -> pb.GenerateContentResponse:
         texts: list[str] = []
         response = pb.GenerateContentResponse()
         async with aclosing(self._pieces(request.input, stream=False)) as pieces:
@@ -105,8 +104,16 @@ def _checks(given: pb.GenerationInput) -> list[tuple[str, str, bool]]:
             f"is not within 1 and {MOST_OUTPUT_TOKENS}",
             not 1 <= given.max_output_tokens <= MOST_OUTPUT_TOKENS,
         ),
+        ("output_schema", "is not a JSON object", bool(given.output_schema) and not _is_object(given.output_schema)),
         ("temperature", f"is not within 0 and {MOST_TEMPERATURE}", not 0 <= given.temperature <= MOST_TEMPERATURE),
     ]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _result(result: Result) -> pb.GenerationResult:

@@ -1,0 +1,142 @@
+"""Anthropic's messages through the anthropic SDK."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from tenantry.models import faults
+from tenantry.models.clients import Clients
+from tenantry.models.faults import Kind
+from tenantry.models.framing import framed, new_mark, schema_instruction, system_of
+from tenantry.models.generation import Ask, Counts, Ended, Finish, Piece, Role, Target
+from tenantry.models.model import Provider
+from tenantry.models.sdk_faults import Meaning, Meanings, fault
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+NAME = Provider.ANTHROPIC.value
+OWN_URL = "https://api.anthropic.com"
+_NO_CREDENTIAL = "none"
+_FINISHES = {
+    "end_turn": Finish.STOP,
+    "stop_sequence": Finish.STOP,
+    "max_tokens": Finish.LENGTH,
+    "model_context_window_exceeded": Finish.LENGTH,
+    "refusal": Finish.FILTERED,
+}
+
+
+class AnthropicProvider:
+    """An AnswerProvider."""
+
+    def __init__(self, clients: "Clients[AsyncAnthropic]") -> None:
+        self._clients = clients
+
+    async def generate(
+        self, target: Target, ask: Ask, *, stream: bool, connect_s: float
+    ) -> AsyncGenerator[Piece, None]:
+        begun = False
+        try:
+            async with self._clients.lease(target) as client:
+                ask_it = _streamed if stream else _whole
+                async with aclosing(ask_it(client, parameters_of(target, ask), connect_s)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+        except Exception as error:
+            raise fault(NAME, error, meanings(), begun=begun) from None
+
+
+def make_client(target: Target, *, loopback: bool) -> "AsyncAnthropic":
+    """A client that repeats nothing, takes nothing from the environment and makes no spans, whose content would not be ours
+    to choose. Blocks: the first imports the SDK."""
+    from anthropic import AsyncAnthropic
+
+    from tenantry.models.transport import http_client
+
+    client = AsyncAnthropic(
+        api_key=target.credential or _NO_CREDENTIAL,
+        base_url=target.base_url or OWN_URL,
+        max_retries=0,
+        open_telemetry=False,
+        http_client=http_client(loopback=loopback),
+    )
+    assert client.messages is not None  # its modules are imported here, and not by the first request
+    return client
+
+
+def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
+    """The request's body."""
+    turns = framed(ask, new_mark())
+    system = system_of(turns)
+    if ask.output_schema:
+        system = f"{system}\n\n{schema_instruction(ask.output_schema)}".lstrip()
+    parameters: dict[str, Any] = {
+        "model": target.provider_model,
+        "max_tokens": ask.max_output_tokens,
+        "messages": [{"role": one.role.value, "content": one.text} for one in turns if one.role is not Role.SYSTEM],
+    }
+    if system:
+        parameters["system"] = system
+    if ask.temperature is not None:
+        # The SDK has no parameter for it any more; the models that take it still do.
+        parameters["extra_body"] = {"temperature": min(ask.temperature, 1.0)}
+    return parameters
+
+
+async def _whole(client: "AsyncAnthropic", parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
+    from tenantry.models.transport import timeout
+
+    answer: Any = await client.messages.create(**parameters, timeout=timeout(connect_s))
+    text = "".join(block.text for block in answer.content if block.type == "text")
+    counts = Counts(_count(answer.usage, "input_tokens"), _count(answer.usage, "output_tokens"))
+    yield text
+    yield Ended(counts, _FINISHES.get(answer.stop_reason, Finish.UNKNOWN), str(answer.model or ""))
+
+
+async def _streamed(
+    client: "AsyncAnthropic", parameters: dict[str, Any], connect_s: float
+) -> AsyncGenerator[Piece, None]:
+    from tenantry.models.transport import timeout
+
+    stream: Any = await client.messages.create(**parameters, stream=True, timeout=timeout(connect_s))
+    read: int | None = None
+    written: int | None = None
+    stop: str | None = None
+    revision = ""
+    async with stream:
+        async for event in stream:
+            if event.type == "content_block_delta" and event.delta.type == "text_delta":
+                yield event.delta.text
+            elif event.type == "message_start":
+                revision = str(event.message.model or "")
+                read = _count(event.message.usage, "input_tokens")
+                yield Counts(read)
+            elif event.type == "message_delta":
+                stop = event.delta.stop_reason or stop
+                written = _count(event.usage, "output_tokens")
+            elif event.type == "message_stop":
+                yield Ended(Counts(read, written), _FINISHES.get(stop or "", Finish.UNKNOWN), revision)
+                return
+    raise faults.unavailable(NAME, Kind.CUT if revision else Kind.GARBAGE)
+
+
+def _count(usage: Any, name: str) -> int | None:
+    told = getattr(usage, name, None)
+    return told if isinstance(told, int) and told >= 0 else None
+
+
+def meanings() -> Meanings:
+    """What each of the SDK's exceptions means; a test fails on one that is neither here nor below one that is."""
+    import anthropic
+
+    return {
+        anthropic.APIStatusError: Meaning.STATUS,
+        anthropic.APIConnectionError: Meaning.FAILED,
+        anthropic.APIResponseValidationError: Meaning.GARBAGE,
+        anthropic.APIError: Meaning.FAILED,
+        anthropic.RetryableError: Meaning.FAILED,
+        anthropic.CredentialsError: Meaning.REFUSED,
+        anthropic.AnthropicError: Meaning.REFUSED,  # the SDK itself finds the request or credential wanting
+    }

@@ -1,0 +1,84 @@
+"""The HTTP client under both SDKs: bounded pools, no redirects, no proxies, and only connections to allowed addresses.
+
+A name is looked up here and the connection made to an address that was checked, so that a name which a tenant's admin
+registered can't lead to a private network, whatever it resolves to and when. Imported in a thread, like the SDKs.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from tenantry.models.addresses import is_loopback, is_public
+
+MOST_CONNECTIONS = 1000
+MOST_IDLE = 100
+IDLE_S = 30.0
+WRITE_S = 30.0
+
+
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to addresses that `allowed` is true of, and to no other."""
+
+    def __init__(self, allowed: Callable[[str], bool]) -> None:
+        self._allowed = allowed
+        self._plain = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise httpcore2.ConnectTimeout("looking up the name took too long") from None
+        except OSError:
+            raise httpcore2.ConnectError("the name can't be looked up") from None
+        addresses = [str(one[4][0]) for one in found]
+        if not addresses or not all(self._allowed(address) for address in addresses):
+            raise httpcore2.ConnectError("the name leads to an address that is not allowed")
+        return await self._plain.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Transport(httpx2.AsyncHTTPTransport):
+    """The usual transport, but for how it connects: httpx has no parameter for that."""
+
+    def __init__(self, allowed: Callable[[str], bool]) -> None:
+        limits = httpx2.Limits(
+            max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE, keepalive_expiry=IDLE_S
+        )
+        super().__init__(verify=_tls(), trust_env=False, limits=limits)
+        self._pool._network_backend = CheckedBackend(allowed)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+
+def http_client(*, loopback: bool) -> httpx2.AsyncClient:
+    """A client of its own pool. With `loopback` it may connect to this machine too."""
+
+    def allowed(address: str) -> bool:
+        return is_public(address) or (loopback and is_loopback(address))
+
+    return httpx2.AsyncClient(transport=_Transport(allowed), follow_redirects=False, trust_env=False)
+
+
+def timeout(connect_s: float) -> httpx2.Timeout:
+    """Limits of the connection alone; how long an answer may take is the attempt's own matter."""
+    return httpx2.Timeout(None, connect=connect_s, pool=connect_s, write=WRITE_S)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # Reading the authorities takes tens of milliseconds, and all clients trust the same.
+    return httpx2.create_ssl_context(trust_env=False)
