@@ -13,7 +13,9 @@ from pathlib import Path
 from tests.harness.left_out import require
 from tests.harness.ports import free_port
 
-STARTS_WITHIN_S = 60.0
+STARTS_WITHIN_S = 25.0
+# On a busy machine its single node sometimes gives up its own election, and then waits for ever.
+ATTEMPTS = 3
 
 
 class WeaviateServer:
@@ -36,6 +38,14 @@ class WeaviateServer:
 
     def start(self) -> None:
         """Come back when it answers."""
+        for _ in range(ATTEMPTS):
+            if self._start_once():
+                return
+            self.kill()
+        words = (self.directory / "log").read_text(errors="replace")
+        raise RuntimeError(f"Weaviate did not start:\n{words[-2000:]}")
+
+    def _start_once(self) -> bool:
         command = [self._binary, "--host", "127.0.0.1", "--port", str(self.port), "--scheme", "http"]
         settings = {
             "PERSISTENCE_DATA_PATH": str(self.directory / "data"),
@@ -61,10 +71,9 @@ class WeaviateServer:
         end = time.monotonic() + STARTS_WITHIN_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
-                self.kill()
-                words = (self.directory / "log").read_text(errors="replace")
-                raise RuntimeError(f"Weaviate did not start:\n{words[-2000:]}")
+                return False
             time.sleep(0.05)
+        return True
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -1,6 +1,6 @@
 """Who is calling, as it was verified: read from the current call, never from a request."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ def request_id() -> str:
 
 
 @contextmanager
-def scope(caller: Caller) -> Iterator[None]:
+def scope(caller: Caller) -> Generator[None]:
     """Makes `caller` the current one for a block: for tests of use cases."""
     with call.entered(call.Call(caller=caller)):
         yield

@@ -80,7 +80,7 @@ def _upgrade(connection: Connection, database: Database, package: str, revisions
         raise StoreFailed(f"the revisions of {package} are not one line that ends at {max(revisions)}")
 
     def upgrade(current: str, _context: object) -> object:
-        return script._upgrade_revs("head", current)  # pyright: ignore[reportPrivateUsage]  # as `alembic upgrade` does
+        return script._upgrade_revs("head", current)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     with EnvironmentContext(Config(), script, fn=upgrade) as environment:
         environment.configure(connection=connection, version_table=_TABLE)

@@ -8,8 +8,8 @@ from tenantry.kit.ids import check_name
 from tenantry.kit.memory import Memory
 from tenantry.kit.owner import Tenant
 from tenantry.prompts.prompt import DEFAULT_PROMPT, DEFAULT_SOURCE, Prompt, Rendered, Revision, Source, key_of
-from tenantry.prompts.store import PromptStore
 from tenantry.prompts.rendering import Renderer
+from tenantry.prompts.store import PromptStore
 from tenantry.prompts.templates import check_variables, faults_of, is_plain, render_plain, with_defaults
 
 # The number of the production revision and its source.

@@ -60,7 +60,7 @@ def faults_of(source: Source) -> list[tuple[str, str]]:
         wrong.append(("source.output_schema", "is not a JSON Schema (2020-12) that stands alone"))
     if not 0 <= source.max_output_tokens <= MAX_OUTPUT_TOKENS:
         wrong.append(("source.max_output_tokens", f"is not within 0 and {MAX_OUTPUT_TOKENS}"))
-    if source.temperature is not None and not 0 <= source.temperature <= 2:  # noqa: PLR2004 - the contract's range
+    if source.temperature is not None and not 0 <= source.temperature <= 2:
         wrong.append(("source.temperature", "is not within 0 and 2"))
     return wrong
 

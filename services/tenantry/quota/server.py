@@ -11,11 +11,11 @@ from tenantry.kit import lifecycle, redis
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
+from tenantry.kit.key_file import read_or_make
 from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
 from tenantry.quota.entries import TenantLimits
-from tenantry.kit.key_file import read_or_make
 from tenantry.quota.keys import BUCKETS
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books

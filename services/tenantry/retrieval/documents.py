@@ -14,8 +14,8 @@ from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.ids import check_name
 from tenantry.kit.owner import Tenant
 from tenantry.retrieval import chunking, markdown
-from tenantry.retrieval.chunking import Passage
 from tenantry.retrieval.allowed import Allowed
+from tenantry.retrieval.chunking import Passage
 from tenantry.retrieval.embedder import Embedder
 from tenantry.retrieval.limits import Limits
 from tenantry.retrieval.store import Document, DocumentStore, Key

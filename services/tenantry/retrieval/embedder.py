@@ -24,6 +24,8 @@ DIMENSIONS = 256
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _AT_ONCE = 64
+# A question this short takes less time (about 70 µs) than the way to the thread and back.
+_SHORT_CHARS = 400
 
 Vectors = NDArray[numpy.float32]
 
@@ -50,6 +52,8 @@ class WordLlamaEmbedder:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
+        if len(texts) == 1 and len(texts[0]) <= _SHORT_CHARS and self._model is not None:
+            return self._embed(texts)
         loop = asyncio.get_running_loop()
         parts: list[Vectors] = []
         # In small portions, so that a question does not wait for a whole book of somebody else.

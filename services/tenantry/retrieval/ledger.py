@@ -102,7 +102,12 @@ class Ledger:
         async with self._database.write() as connection:
             row = (await connection.execute(select(_shards).where(_shards.c.tenant == tenant.id))).first()
             if row is None:
-                values = {"tenant": tenant.id, "organisation": tenant.organisation, "state": State.MAKING, "epoch": epoch}
+                values = {
+                    "tenant": tenant.id,
+                    "organisation": tenant.organisation,
+                    "state": State.MAKING,
+                    "epoch": epoch,
+                }
                 await connection.execute(insert(_shards).values(values))
                 return State.MAKING
             if tenant.organisation != row.organisation:

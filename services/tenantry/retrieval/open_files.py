@@ -1,10 +1,9 @@
 """The tenants' files that are open: at most so many, the least used closed first, and never one that is in use."""
 
 import asyncio
-import os
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ class OpenFile:
 
 def _inode(path: Path) -> Inode | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
@@ -99,7 +98,7 @@ class OpenFiles:
         return self._directory / f"{check_tenant_id(tenant.id)}.db"
 
     @asynccontextmanager
-    async def use(self, tenant: Tenant) -> AsyncIterator[OpenFile]:
+    async def use(self, tenant: Tenant) -> AsyncGenerator[OpenFile]:
         """The tenant's file, kept from being closed until the block ends."""
         # Each use needs one file at most, so while a use is allowed in there is an unused file to close.
         async with self._uses:

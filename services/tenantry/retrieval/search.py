@@ -1,13 +1,10 @@
 """Finding the passages of a tenant's documents that fit a question best."""
 
-from dataclasses import dataclass
-
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.ids import check_name
 from tenantry.kit.owner import Tenant
 from tenantry.retrieval.allowed import Allowed
 from tenantry.retrieval.embedder import Embedder
-from tenantry.retrieval.fusion import Scores, fuse
 from tenantry.retrieval.query import terms_of
 from tenantry.retrieval.store import Candidate, DocumentStore, Epoch, Query
 
@@ -19,14 +16,6 @@ USUAL_LIMIT = 8
 DEPTH = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A passage and its fused score."""
-
-    candidate: Candidate
-    score: float
-
-
 class Search:
     """Searches one tenant's documents at a time."""
 
@@ -36,7 +25,7 @@ class Search:
 
     async def passages(
         self, tenant: Tenant, allowed: Allowed, text: str, collections: tuple[str, ...], limit: int
-    ) -> tuple[list[Ranked], int]:
+    ) -> tuple[list[Candidate], int]:
         """The best passages first, and the epoch of what was searched."""
         check_query(text)
         if not 0 <= limit <= MAX_LIMIT:
@@ -47,19 +36,18 @@ class Search:
             check_name(collection, f"collections[{place}]")
         chosen = allowed.choose(collections)
         vector = (await self._embedder.embed([text]))[0]
-        found = await self._store.search(tenant, Query(terms_of(text), vector, chosen, DEPTH))
-        return rank(found.candidates)[: limit or USUAL_LIMIT], found.epoch
+        wanted = limit or USUAL_LIMIT
+        found = await self._store.search(tenant, Query(terms_of(text), vector, chosen, DEPTH, wanted))
+        return rank(found.candidates)[:wanted], found.epoch
 
     async def epoch(self, tenant: Tenant) -> Epoch:
         """The epoch of the tenant's documents now."""
         return await self._store.epoch(tenant)
 
 
-def rank(candidates: list[Candidate]) -> list[Ranked]:
+def rank(candidates: list[Candidate]) -> list[Candidate]:
     """Best first; equals in the order of their place, so that the same question gets the same answer."""
-    scores = fuse(Scores(candidate.bm25, candidate.cosine) for candidate in candidates)
-    ranked = [Ranked(candidate, score) for candidate, score in zip(candidates, scores, strict=True)]
-    return sorted(ranked, key=_order)
+    return sorted(candidates, key=_order)
 
 
 def check_query(text: str) -> None:
@@ -70,6 +58,5 @@ def check_query(text: str) -> None:
         raise InvalidArgument("query", f"is longer than {MAX_QUERY_BYTES} bytes")
 
 
-def _order(ranked: Ranked) -> tuple[float, str, str, int]:
-    candidate = ranked.candidate
-    return -ranked.score, candidate.key.collection, candidate.key.document, candidate.passage.ordinal
+def _order(candidate: Candidate) -> tuple[float, str, str, int]:
+    return -candidate.score, candidate.key.collection, candidate.key.document, candidate.passage.ordinal

@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from tenantry.api.retrieval.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
@@ -24,7 +24,7 @@ Background = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     async with AsyncExitStack() as stack:
         embedder = WordLlamaEmbedder()
@@ -43,9 +43,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
         )
 
 
-async def _store(
-    settings: Settings, embedder: str, stack: AsyncExitStack
-) -> tuple[DocumentStore, list[Background]]:
+async def _store(settings: Settings, embedder: str, stack: AsyncExitStack) -> tuple[DocumentStore, list[Background]]:
     if not settings.weaviate_url:
         store = SqliteStore(settings.directory, embedder, open_files=settings.open_files)
         stack.push_async_callback(store.close)

@@ -1,6 +1,7 @@
 """DocumentService: between its messages and the use cases."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from grpc import aio
 
@@ -11,8 +12,8 @@ from tenantry.kit import caller, paging
 from tenantry.kit.errors import InvalidArgument
 from tenantry.retrieval.allowed import Allowed
 from tenantry.retrieval.documents import Documents, Format, Outcome, Sent
-from tenantry.retrieval.search import Ranked, Search
-from tenantry.retrieval.store import Document, Key
+from tenantry.retrieval.search import Search
+from tenantry.retrieval.store import Candidate, Document, Key
 
 _FORMATS: dict[int, Format] = {
     pb.FORMAT_UNSPECIFIED: Format.MARKDOWN,
@@ -28,6 +29,9 @@ _OUTCOMES: dict[Outcome, pb.UpsertOutcome.ValueType] = {
 _MOST_ECHOED = 200
 
 
+Context = aio.ServicerContext[Any, Any]
+
+
 class DocumentService(DocumentServiceServicer):
     """The tenant is the caller's, the collections those of its key."""
 
@@ -36,7 +40,7 @@ class DocumentService(DocumentServiceServicer):
         self._search = search
 
     async def UpsertDocuments(
-        self, request_iterator: AsyncIterator[pb.UpsertDocumentsRequest], context: aio.ServicerContext
+        self, request_iterator: AsyncIterator[pb.UpsertDocumentsRequest], context: Context
     ) -> AsyncIterator[pb.UpsertDocumentsResponse]:
         tenant, allowed = caller.owner(), _allowed()
         async for request in request_iterator:
@@ -51,15 +55,11 @@ class DocumentService(DocumentServiceServicer):
                 answer.field, answer.description = error.violations[0]
             yield answer
 
-    async def DeleteDocument(
-        self, request: pb.DeleteDocumentRequest, context: aio.ServicerContext
-    ) -> pb.DeleteDocumentResponse:
+    async def DeleteDocument(self, request: pb.DeleteDocumentRequest, context: Context) -> pb.DeleteDocumentResponse:
         deleted = await self._documents.delete(caller.owner(), _allowed(), request.collection, request.document)
         return pb.DeleteDocumentResponse(deleted_now=deleted)
 
-    async def ListDocuments(
-        self, request: pb.ListDocumentsRequest, context: aio.ServicerContext
-    ) -> pb.ListDocumentsResponse:
+    async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Context) -> pb.ListDocumentsResponse:
         position = paging.position_of(request.page.token, (str, str))
         after = Key(str(position[0]), str(position[1])) if position else None
         size = paging.size_of(request.page.size)
@@ -70,16 +70,14 @@ class DocumentService(DocumentServiceServicer):
             documents=[_document(document) for document in documents], page=paging_pb2.PageResponse(next_token=token)
         )
 
-    async def SearchPassages(
-        self, request: pb.SearchPassagesRequest, context: aio.ServicerContext
-    ) -> pb.SearchPassagesResponse:
+    async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
         ranked, epoch = await self._search.passages(
             caller.owner(), _allowed(), request.query, tuple(request.collections), request.limit
         )
         return pb.SearchPassagesResponse(passages=[_passage(one) for one in ranked], documents_epoch=epoch)
 
     async def GetDocumentsEpoch(
-        self, request: pb.GetDocumentsEpochRequest, context: aio.ServicerContext
+        self, request: pb.GetDocumentsEpochRequest, context: Context
     ) -> pb.GetDocumentsEpochResponse:
         epoch = await self._search.epoch(caller.owner())
         return pb.GetDocumentsEpochResponse(documents_epoch=epoch.number, changing=epoch.changing)
@@ -107,8 +105,7 @@ def _document(document: Document) -> pb.Document:
     return message
 
 
-def _passage(ranked: Ranked) -> pb.Passage:
-    candidate = ranked.candidate
+def _passage(candidate: Candidate) -> pb.Passage:
     return pb.Passage(
         collection=candidate.key.collection,
         document=candidate.key.document,
@@ -116,5 +113,5 @@ def _passage(ranked: Ranked) -> pb.Passage:
         heading=candidate.passage.heading,
         text=candidate.passage.text,
         ordinal=candidate.passage.ordinal,
-        score=ranked.score,
+        score=candidate.score,
     )

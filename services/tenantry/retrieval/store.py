@@ -43,24 +43,26 @@ class Document:
 class Query:
     """What to look for: words for BM25, a vector of unit length for cosines, each giving up to `depth` candidates.
 
-    `collections` are the only ones searched; None means all.
+    `collections` are the only ones searched; None means all. Of the candidates the `limit` best are wanted; None means all.
     """
 
     words: tuple[str, ...]
     vector: Vectors
     collections: tuple[str, ...] | None
     depth: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage that one of the two searches found, with its score in both."""
+    """A passage that one of the two searches found, with its score in both and the one that `fusion` makes of them."""
 
     key: Key
     title: str
     passage: Passage
     bm25: float
     cosine: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Candidates in no order, and the epoch of what was searched."""
+    """Candidates in no order, maybe more than were wanted, and the epoch of what was searched."""
 
     candidates: list[Candidate]
     epoch: int

@@ -5,13 +5,14 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Aborted, FailedPrecondition, Reason, StoreUnavailable, TenantryError
 from tenantry.kit.owner import Tenant
 from tenantry.retrieval.chunking import Passage
+from tenantry.retrieval.fusion import Scores, fuse
 from tenantry.retrieval.ledger import CLAIM_S, Ledger, State, Write
 from tenantry.retrieval.limits import Limits
 from tenantry.retrieval.store import Candidate, Document, Epoch, Found, Key, Query, Vectors
@@ -93,11 +94,12 @@ class WeaviateStore:
         epoch = await self._ledger.epoch(tenant)
         hits = await self._shards.search(tenant, query)
         counting = await self._ledger.generations(tenant, list({hit.key for hit in hits}))
-        candidates: list[Candidate] = []
-        for hit in hits:
-            generation, title = counting.get(hit.key, ("", ""))
-            if hit.generation == generation:
-                candidates.append(Candidate(hit.key, title, hit.passage, hit.bm25, hit.cosine))
+        counted = [hit for hit in hits if hit.key in counting and hit.generation == counting[hit.key][0]]
+        scores = fuse(Scores(hit.bm25, hit.cosine) for hit in counted)
+        candidates = [
+            Candidate(hit.key, counting[hit.key][1], hit.passage, hit.bm25, hit.cosine, score)
+            for hit, score in zip(counted, scores, strict=True)
+        ]
         return Found(candidates, epoch.number)
 
     async def epoch(self, tenant: Tenant) -> Epoch:
@@ -125,7 +127,7 @@ class WeaviateStore:
         return tidied
 
     @asynccontextmanager
-    async def _writing(self, tenant: Tenant, key: Key) -> AsyncIterator[Write]:
+    async def _writing(self, tenant: Tenant, key: Key) -> AsyncGenerator[Write]:
         """The right to change a document; behind the block the shard is made to hold what counts, whatever happened."""
         write = await self._begin(tenant, key)
         try:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, *, writes: bool) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, *, writes: bool) -> Generator[None]:
     """Committed at the end of the block, rolled back if it raises."""
     connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tenantry.retrieval import tenant_file
 from tenantry.retrieval.chunking import Passage
+from tenantry.retrieval.fusion import Scores, fuse
 from tenantry.retrieval.store import Candidate, Found, Key, Query, Vectors
 from tenantry.retrieval.tenant_file import ORDINAL_BITS
 
@@ -71,9 +72,7 @@ class VectorMemory:
             self._bytes -= _bytes(kept[1])
 
 
-def search(
-    connection: sqlite3.Connection, tenant: str, query: Query, embedder: str, memory: VectorMemory
-) -> Found:
+def search(connection: sqlite3.Connection, tenant: str, query: Query, embedder: str, memory: VectorMemory) -> Found:
     """All of it at one moment of the file."""
     with tenant_file.transaction(connection, writes=False):
         epoch = tenant_file.epoch_of(connection)
@@ -82,11 +81,12 @@ def search(
         ids, cosines = _cosines(connection, tenant, epoch, query, embedder, memory)
         chosen = set(by_words) | _nearest(connection, ids, cosines, query.depth, allowed)
         cosine_of = _look_up(ids, cosines, chosen)
+        score_of = _best(chosen, by_words, cosine_of, query.limit)
         rows = connection.execute(
             "SELECT p.rowid, d.collection, d.document, p.title, p.heading, p.text"
             " FROM json_each(?) AS chosen CROSS JOIN passages AS p ON p.rowid = chosen.value"
             f" CROSS JOIN documents AS d ON d.id = chosen.value >> {ORDINAL_BITS}",
-            (json.dumps(sorted(chosen)),),
+            (json.dumps(sorted(score_of)),),
         ).fetchall()
     candidates = [
         Candidate(
@@ -95,10 +95,23 @@ def search(
             Passage(id & ((1 << ORDINAL_BITS) - 1), heading, text),
             by_words.get(id, 0.0),
             cosine_of.get(id, 0.0),
+            score_of[id],
         )
         for id, collection, document, title, heading, text in rows
     ]
     return Found(candidates, epoch)
+
+
+def _best(
+    chosen: set[int], by_words: dict[int, float], cosine_of: dict[int, float], limit: int | None
+) -> dict[int, float]:
+    """The fused scores of the best, equals of the last one included: the texts of the others need not be read."""
+    ids = list(chosen)
+    score_of = dict(zip(ids, fuse(Scores(by_words.get(id, 0.0), cosine_of.get(id, 0.0)) for id in ids), strict=True))
+    if limit is None or len(ids) <= limit:
+        return score_of
+    least = sorted(score_of.values(), reverse=True)[limit - 1]
+    return {id: score for id, score in score_of.items() if score >= least}
 
 
 def _by_words(connection: sqlite3.Connection, query: Query, allowed: str | None) -> dict[int, float]:
@@ -108,7 +121,8 @@ def _by_words(connection: sqlite3.Connection, query: Query, allowed: str | None)
     match = " OR ".join('"{}"'.format(word.replace('"', '""')) for word in query.words)
     within = f" AND rowid >> {ORDINAL_BITS} IN ({_ALLOWED})" if allowed is not None else ""
     rows = connection.execute(
-        f"SELECT rowid, -rank FROM passages WHERE passages MATCH ?{within} ORDER BY rank LIMIT ?",
+        # `+`: SQLite's own sorter keeps the best as they come, and takes half the time of FTS5's.
+        f"SELECT rowid, -rank FROM passages WHERE passages MATCH ?{within} ORDER BY +rank LIMIT ?",
         (match, *(() if allowed is None else (allowed,)), query.depth),
     )
     return {int(id): float(score) for id, score in rows}
@@ -160,9 +174,7 @@ def _matrix(ids: list[Ids], blobs: list[bytes], dimensions: int) -> Matrix:
 _EMPTY = Matrix(numpy.zeros(0, numpy.int64), numpy.zeros((0,), numpy.float32))
 
 
-def _nearest(
-    connection: sqlite3.Connection, ids: Ids, cosines: Vectors, depth: int, allowed: str | None
-) -> set[int]:
+def _nearest(connection: sqlite3.Connection, ids: Ids, cosines: Vectors, depth: int, allowed: str | None) -> set[int]:
     if allowed is not None:
         documents = [id for (id,) in connection.execute(_ALLOWED, (allowed,))]
         within = numpy.isin(ids >> ORDINAL_BITS, numpy.array(documents, dtype=numpy.int64))

@@ -1,8 +1,8 @@
-"""Whose documents are being cut, embedded and stored now: so many in all, and few of one tenant, so that none waits behind
+"""Whose documents are being cut, embedded and stored now: so many in all, few of one tenant, so that none waits behind
 all that another has sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.kit.owner import Tenant
@@ -23,7 +23,7 @@ class Turns:
         self._tenants: dict[str, _Waiting] = {}
 
     @asynccontextmanager
-    async def turn(self, tenant: Tenant) -> AsyncIterator[None]:
+    async def turn(self, tenant: Tenant) -> AsyncGenerator[None]:
         """Waits for a turn and holds it for the block."""
         waiting = self._tenants.setdefault(tenant.id, _Waiting(self._of_one))
         waiting.users += 1

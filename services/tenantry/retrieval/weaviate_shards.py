@@ -195,9 +195,7 @@ class WeaviateShards:
 
     async def _make_collection(self, client: WeaviateAsyncClient) -> None:
         def field(name: str) -> Property:
-            return Property(
-                name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD, index_searchable=False
-            )
+            return Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD, index_searchable=False)
 
         def words(name: str) -> Property:
             return Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.WORD, index_filterable=False)

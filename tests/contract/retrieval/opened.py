@@ -65,7 +65,7 @@ def axis(*weights: float) -> Vectors:
     """A vector of unit length along the first axes."""
     vector = numpy.zeros(8, numpy.float32)
     vector[: len(weights)] = weights
-    return vector / numpy.linalg.norm(vector)
+    return (vector / numpy.linalg.norm(vector)).astype(numpy.float32)
 
 
 async def write_until_killed(kind: str, directory: Path, tenant: Tenant, *addresses: str) -> None:

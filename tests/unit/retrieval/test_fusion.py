@@ -48,10 +48,10 @@ def test_whoever_is_better_in_both_is_not_worse_in_the_end(
 
 def test_equals_are_ordered_by_their_place() -> None:
     def candidate(document: str, ordinal: int) -> Candidate:
-        return Candidate(Key("default", document), "", Passage(ordinal, "", ""), 1.0, 1.0)
+        return Candidate(Key("default", document), "", Passage(ordinal, "", ""), 1.0, 1.0, 1.0)
 
     given_ = [candidate("b", 0), candidate("a", 1), candidate("a", 0)]
-    ranked = [(one.candidate.key.document, one.candidate.passage.ordinal) for one in rank(given_)]
+    ranked = [(one.key.document, one.passage.ordinal) for one in rank(given_)]
     assert ranked == [("a", 0), ("a", 1), ("b", 0)]
 
 

@@ -146,7 +146,7 @@ async def test_vectors_of_another_embedder_are_left_out(store: SqliteStore, tmp_
     await store.provision(ACME)
     await put(store, ACME, "a", "holiday")
     newer = SqliteStore(tmp_path, "other-4", open_files=3)
-    found = await newer.search(ACME, Query(("holiday",), numpy.ones(4, numpy.float32) / 2, None, 10))
+    found = await newer.search(ACME, Query(("holiday",), numpy.full(4, 0.5, numpy.float32), None, 10))
     assert [(c.passage.text, c.bm25 > 0, c.cosine) for c in found.candidates] == [("holiday", True, 0.0)]
     await newer.close()
 
