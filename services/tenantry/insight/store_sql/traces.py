@@ -95,10 +95,12 @@ class SqlTraces:
             return await _delete_oldest(connection, TRACES.c.tenant == most_of_all.tenant, most)
 
     async def _with_room(self, connection: AsyncConnection, spans: Sequence[Span]) -> list[Span]:
-        """The spans whose trace is not full. Two replicas that write at once may exceed the limit by a batch."""
+        """The spans whose trace is not full. Two replicas that begin a trace at once may exceed the limit by a batch."""
         ids = sorted({span.trace_id for span in spans})
         query = select(TRACES.c.tenant, TRACES.c.trace_id, TRACES.c.spans).where(TRACES.c.trace_id.in_(ids))
         query = query.where(TRACES.c.tenant.in_(sorted({span.tenant for span in spans})))
+        # Locked, as when traces are deleted: else a span could be added to a trace that goes, and stay for ever.
+        query = query.order_by(TRACES.c.tenant, TRACES.c.trace_id).with_for_update()
         held: dict[_Key, int] = {(row.tenant, row.trace_id): row.spans for row in await connection.execute(query)}
         kept: list[Span] = []
         for span in spans:
@@ -167,6 +169,7 @@ def _summarising(insert: Any) -> Any:
 
 async def _delete_oldest(connection: AsyncConnection, which: ColumnElement[bool], most: int) -> int:
     oldest = select(TRACES.c.tenant, TRACES.c.trace_id).where(which).order_by(TRACES.c.stored_at).limit(most)
+    oldest = oldest.with_for_update(skip_locked=True)
     by_tenant: dict[str, list[str]] = {}
     for row in await connection.execute(oldest):
         by_tenant.setdefault(row.tenant, []).append(row.trace_id)

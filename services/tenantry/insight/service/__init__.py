@@ -1,0 +1,1 @@
+"""Insight's contracts: protobuf to use case and back."""
