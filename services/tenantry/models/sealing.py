@@ -26,7 +26,7 @@ class Seal:
         """The credential. FailedPrecondition when another key or place sealed it."""
         try:
             opened = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(owner, account))
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             message = (
                 "a stored credential does not fit models.key; put the right file back, or set the credential again"
             )
