@@ -11,10 +11,10 @@ import urllib.request
 from pathlib import Path
 
 from tests.harness.left_out import require
-from tests.harness.ports import free_port
+from tests.harness.ports import free_port, free_ports_in_a_row
 
 STARTS_WITHIN_S = 25.0
-# On a busy machine its single node sometimes gives up its own election, and then waits for ever.
+# A port may be taken between the moment it was found free and its use.
 ATTEMPTS = 3
 
 
@@ -47,6 +47,8 @@ class WeaviateServer:
 
     def _start_once(self) -> bool:
         command = [self._binary, "--host", "127.0.0.1", "--port", str(self.port), "--scheme", "http"]
+        # In localhost mode a node looks for its peers, itself included, at the port after theirs for Raft.
+        raft_port = free_ports_in_a_row()
         settings = {
             "PERSISTENCE_DATA_PATH": str(self.directory / "data"),
             "GRPC_PORT": str(self.grpc_port),
@@ -55,8 +57,8 @@ class WeaviateServer:
             "CLUSTER_ADVERTISE_ADDR": "127.0.0.1",
             "CLUSTER_GOSSIP_BIND_PORT": str(free_port()),
             "CLUSTER_DATA_BIND_PORT": str(free_port()),
-            "RAFT_PORT": str(free_port()),
-            "RAFT_INTERNAL_RPC_PORT": str(free_port()),
+            "RAFT_PORT": str(raft_port),
+            "RAFT_INTERNAL_RPC_PORT": str(raft_port + 1),
             "RAFT_BOOTSTRAP_EXPECT": "1",
             "DEFAULT_VECTORIZER_MODULE": "none",
             "DISABLE_TELEMETRY": "true",
