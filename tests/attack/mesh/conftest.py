@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import grpc
 import pytest
@@ -30,8 +31,8 @@ class People:
     keys: dict[str, str]
     channels: dict[str, grpc.Channel] = field(default_factory=dict)
 
-    def channel(self, address: str) -> grpc.Channel:
-        """A channel that adds nothing to a call."""
+    def channel(self, address: str) -> Any:
+        """A blocking channel that adds nothing to a call; the stubs' types know only those of grpc.aio."""
         if address not in self.channels:
             self.channels[address] = grpc.insecure_channel(address)
         return self.channels[address]
@@ -49,7 +50,7 @@ class People:
         """What tenancy says of a key, as it travels inside the mesh."""
         stub = IdentityServiceStub(self.channel(self.mesh.addresses["tenancy"]))
         request = identity_pb.AuthenticateCallerRequest(credential=key)
-        answer = stub.AuthenticateCaller(request, metadata=((call.SERVICE, self.tokens["gateway"]),), timeout=10)
+        answer: Any = stub.AuthenticateCaller(request, metadata=((call.SERVICE, self.tokens["gateway"]),), timeout=10)
         pairs = [(call.ASSERTION, answer.assertion)]
         return [*pairs, (call.TENANT, answer.tenant)] if answer.tenant else pairs
 
@@ -62,7 +63,7 @@ def people(mesh: RunningMesh) -> Iterator[People]:
     suffix = secrets.token_hex(3)
     own, other = mesh.tenant(f"own-{suffix}"), mesh.tenant(f"other-{suffix}")
     keys = KeyServiceStub(mesh.channel(mesh.operator_key))
-    admin = keys.CreateApiKey(
+    admin: Any = keys.CreateApiKey(
         key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[ORGANISATION_ADMIN]))
     )
     everybody = People(

@@ -46,9 +46,7 @@ async def room(retrieval: Served) -> Served:
     return retrieval
 
 
-async def upsert(
-    room: Served, document: str, text: str, collection: str = ""
-) -> pb.UpsertDocumentsResponse:
+async def upsert(room: Served, document: str, text: str, collection: str = "") -> pb.UpsertDocumentsResponse:
     async def stream() -> AsyncIterator[pb.UpsertDocumentsRequest]:
         yield pb.UpsertDocumentsRequest(collection=collection, document=document, text=text.encode())
 
@@ -151,9 +149,7 @@ async def test_a_tenant_made_anew_sees_nothing_of_its_predecessor(room: Served, 
         await everything(room, "takeover")
     assert refused.value.reason is Reason.TENANT_NOT_PROVISIONED
     with room.calling(None):
-        await lifecycle.ProvisionTenant(
-            ProvisionTenantRequest(tenant="acme", organisation="new-owner", tier="pro")
-        )
+        await lifecycle.ProvisionTenant(ProvisionTenantRequest(tenant="acme", organisation="new-owner", tier="pro"))
     with room.calling(caller_of("acme", "new-owner", scopes=SCOPES)):
         assert SECRET not in await everything(room, "takeover")
 
@@ -184,9 +180,7 @@ async def test_a_page_token_of_another_tenant_is_only_a_place(room: Served) -> N
     assert [(one.document, one.title) for one in seen.documents] == [("secret", "Plan")]
 
 
-async def test_nothing_of_a_document_is_in_a_log_or_a_refusal(
-    room: Served, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_nothing_of_a_document_is_in_a_log_or_a_refusal(room: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="tenantry")
     stub = DocumentServiceStub(room.channel())
     with room.calling(ACME):

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import pytest
 import hiredis
+import pytest
 from redis._parsers.base import BaseParser
 
 from tenantry.kit import redis as kit_redis

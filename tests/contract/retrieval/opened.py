@@ -50,7 +50,7 @@ async def put(
     key: Key,
     texts: Sequence[str],
     vectors: Sequence[Vectors] | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
 ) -> bool:
     """Store a document of the given passages, all looking east unless said otherwise."""
     passages = [Passage(place, "", text) for place, text in enumerate(texts)]

@@ -214,7 +214,7 @@ async def test_a_watcher_sees_every_state_and_the_end(town: Town) -> None:
 
     async def watch() -> None:
         async for state in town.operations.watch(OPERATOR, operation.id):
-            seen.append(state)  # noqa: PERF401 - what was seen so far is looked at meanwhile
+            seen.append(state)
 
     watching = asyncio.create_task(watch())
     await until(lambda: len(seen) == 1)

@@ -58,6 +58,7 @@ class House:
         async with asyncio.timeout(10):
             while len(mine) < count:
                 batch = await stream.read()
+                assert isinstance(batch, settlement_pb.StreamSettledUsageResponse)
                 wanted = (one for one in batch.entries if one.tenant in (self.acme.tenant, self.globex.tenant))
                 mine |= {one.reservation: one for one in wanted}
                 await stream.write(settlement_pb.StreamSettledUsageRequest(cursors=[batch.cursor]))

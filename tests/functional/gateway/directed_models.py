@@ -103,7 +103,7 @@ async def build(director: Director, mesh: Mesh) -> AsyncGenerator[Room]:
     yield Room(
         "models",
         [
-            (model_grpc.add_ModelServiceServicer_to_server, _Models()),
+            (model_grpc.add_ModelServiceServicer_to_server, _Models()),  # pyright: ignore[reportAbstractUsage]  # the pipeline asks no more of it
             (generation_grpc.add_GenerationServiceServicer_to_server, _Generation(director)),
         ],
     )

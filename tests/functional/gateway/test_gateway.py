@@ -100,13 +100,13 @@ async def test_a_stream_begins_before_the_model_is_done(house: House) -> None:
     stub = GatewayServiceStub(house.room.channel("gateway"))
     request = pb.StreamGenerateContentRequest(query=pb.GenerationQuery(question=QUESTION))
     with house.room.calling(house.acme, "req_test"):
-        stream = stub.StreamGenerateContent(request)
-        started = await stream.read()
+        parts = aiter(stub.StreamGenerateContent(request))
+        started = await anext(parts)
         assert started.started.request_id == "req_test"
-        assert (await stream.read()).text_delta == "It is "
+        assert (await anext(parts)).text_delta == "It is "
         house.director.go.set()
-        assert (await stream.read()).text_delta == "45 days [1]."
-        completed = (await stream.read()).completed
+        assert (await anext(parts)).text_delta == "45 days [1]."
+        completed = (await anext(parts)).completed
     assert completed.usage.output_tokens == 10
     assert completed.usage.first_token_latency.ToNanoseconds() <= completed.usage.latency.ToNanoseconds()
 

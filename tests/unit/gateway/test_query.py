@@ -8,7 +8,10 @@ from tenantry.kit.errors import InvalidArgument
 WRONG = {
     "query.question": [Query(" "), Query("x" * 65_537), Query("a\x00b")],
     "query.prompt_revision": [Query("q", prompt_revision=-1)],
-    "query.variables": [Query("q", variables={"question": "q"}), Query("q", variables={f"v{n}": "" for n in range(64)})],
+    "query.variables": [
+        Query("q", variables={"question": "q"}),
+        Query("q", variables={f"v{n}": "" for n in range(64)}),
+    ],
     "query.collections": [Query("q", collections=("a",) * 41), Query("q", collections=("../a",))],
     "query.prompt": [Query("q", prompt="A/b")],
     "query.passages": [Query("q", passages=51), Query("q", passages=-2)],
@@ -20,9 +23,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("field", "query"), [(field, query) for field, queries in WRONG.items() for query in queries]
-)
+@pytest.mark.parametrize(("field", "query"), [(field, query) for field, queries in WRONG.items() for query in queries])
 def test_a_wrong_field_is_named(field: str, query: Query) -> None:
     with pytest.raises(InvalidArgument) as refused:
         check(query)

@@ -18,5 +18,5 @@ async def test_the_condition_may_be_async() -> None:
 
 
 async def test_a_condition_that_stays_false_fails_the_test_with_its_name() -> None:
-    with pytest.raises(AssertionError, match="the lamp did not become true within 0.02 s"):
+    with pytest.raises(AssertionError, match=r"the lamp did not become true within 0\.02 s"):
         await until(lambda: False, within_s=0.02, what="the lamp")

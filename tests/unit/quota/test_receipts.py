@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.kit.errors import FailedPrecondition, PermissionDenied
-from tenantry.quota import receipts
 from tenantry.kit.key_file import read_or_make
+from tenantry.quota import receipts
 from tenantry.quota.receipts import Receipt
 
 SECRET = b"s" * 32

@@ -19,7 +19,9 @@ def passages(markdown: str) -> list[Passage]:
 
 def test_a_passage_knows_the_path_of_headings_above_it() -> None:
     body = SENTENCE * 5
-    found = passages(f"# Handbook\n\n{body}\n\n## Leave\n\n{body}\n\n### Sick *leave*\n\n{body}\n\n## Travel\n\n{body}\n")
+    found = passages(
+        f"# Handbook\n\n{body}\n\n## Leave\n\n{body}\n\n### Sick *leave*\n\n{body}\n\n## Travel\n\n{body}\n"
+    )
     assert [passage.heading for passage in found] == [
         "Handbook",
         "Handbook › Leave",
@@ -97,7 +99,19 @@ def test_plain_text_is_cut_at_blank_lines_and_knows_no_markdown() -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["# h", "## h2", "para words here", "- item", "```", "| a | b |", "|---|---|", "", "    code", "> quote", "x" * 1300]
+            [
+                "# h",
+                "## h2",
+                "para words here",
+                "- item",
+                "```",
+                "| a | b |",
+                "|---|---|",
+                "",
+                "    code",
+                "> quote",
+                "x" * 1300,
+            ]
         ),
         max_size=60,
     )

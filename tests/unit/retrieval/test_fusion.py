@@ -19,7 +19,9 @@ def test_the_best_of_both_lists_gets_one() -> None:
 
 def test_words_outweigh_meaning() -> None:
     words, meaning = fuse([Scores(2.0, 0.0), Scores(0.0, 0.9)])
-    assert words == pytest.approx(1 / (1 + VECTOR_WEIGHT)) and meaning == pytest.approx(VECTOR_WEIGHT / (1 + VECTOR_WEIGHT))
+    assert words == pytest.approx(1 / (1 + VECTOR_WEIGHT)) and meaning == pytest.approx(
+        VECTOR_WEIGHT / (1 + VECTOR_WEIGHT)
+    )
 
 
 def test_without_words_the_order_is_that_of_the_vectors() -> None:

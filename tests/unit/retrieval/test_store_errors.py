@@ -11,14 +11,18 @@ from tenantry.retrieval.store_sqlite import translate
 SECRET = "near 'canary': syntax error"
 
 
-@pytest.mark.parametrize("kind", [k for k in vars(sqlite3).values() if inspect.isclass(k) and issubclass(k, sqlite3.Error)])
+@pytest.mark.parametrize(
+    "kind", [k for k in vars(sqlite3).values() if inspect.isclass(k) and issubclass(k, sqlite3.Error)]
+)
 def test_sqlite_errors_are_failures_unless_their_code_says_that_they_pass(kind: type[sqlite3.Error]) -> None:
     mapped = translate(kind(SECRET))
     assert isinstance(mapped, StoreFailed) and not mapped.transient
     assert "canary" not in mapped.message
 
 
-@pytest.mark.parametrize("code", ["SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_FULL", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"])
+@pytest.mark.parametrize(
+    "code", ["SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_FULL", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"]
+)
 def test_what_may_pass_is_unavailable(code: str) -> None:
     error = sqlite3.OperationalError(SECRET)
     error.sqlite_errorname = code
