@@ -39,7 +39,7 @@ from tests.harness.leaks_marks import Marks, Watch, look_into_redis, look_into_s
 from tests.harness.serve import hosted
 
 AT_ONCE = 12
-_TRACED = 0.25
+_TRACED = 0.05
 
 
 async def _drive(state: Path, operations: int, seed: int) -> Result:
