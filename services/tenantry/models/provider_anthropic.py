@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tenantry.models import faults
 from tenantry.models.clients import Clients
@@ -11,9 +11,6 @@ from tenantry.models.framing import framed, new_mark, schema_instruction, system
 from tenantry.models.generation import Ask, Counts, Ended, Finish, Piece, Role, Target
 from tenantry.models.model import Provider
 from tenantry.models.sdk_faults import Meaning, Meanings, fault
-
-if TYPE_CHECKING:
-    from anthropic import AsyncAnthropic
 
 NAME = Provider.ANTHROPIC.value
 OWN_URL = "https://api.anthropic.com"
@@ -30,7 +27,7 @@ _FINISHES = {
 class AnthropicProvider:
     """An AnswerProvider."""
 
-    def __init__(self, clients: "Clients[AsyncAnthropic]") -> None:
+    def __init__(self, clients: Clients[Any]) -> None:
         self._clients = clients
 
     async def generate(
@@ -48,7 +45,7 @@ class AnthropicProvider:
             raise fault(NAME, error, meanings(), begun=begun) from None
 
 
-def make_client(target: Target, *, loopback: bool) -> "AsyncAnthropic":
+def make_client(target: Target, *, loopback: bool) -> Any:
     """A client that repeats nothing, takes nothing from the environment and makes no spans, whose content would not be ours
     to choose. Blocks: the first imports the SDK."""
     from anthropic import AsyncAnthropic
@@ -85,7 +82,7 @@ def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
     return parameters
 
 
-async def _whole(client: "AsyncAnthropic", parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
+async def _whole(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
     from tenantry.models.transport import timeout
 
     answer: Any = await client.messages.create(**parameters, timeout=timeout(connect_s))
@@ -95,9 +92,7 @@ async def _whole(client: "AsyncAnthropic", parameters: dict[str, Any], connect_s
     yield Ended(counts, _FINISHES.get(answer.stop_reason, Finish.UNKNOWN), str(answer.model or ""))
 
 
-async def _streamed(
-    client: "AsyncAnthropic", parameters: dict[str, Any], connect_s: float
-) -> AsyncGenerator[Piece, None]:
+async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
     from tenantry.models.transport import timeout
 
     stream: Any = await client.messages.create(**parameters, stream=True, timeout=timeout(connect_s))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tenantry.models import faults
 from tenantry.models.clients import Clients
@@ -12,9 +12,6 @@ from tenantry.models.framing import framed, new_mark
 from tenantry.models.generation import Ask, Counts, Ended, Finish, Piece, Target
 from tenantry.models.model import Provider
 from tenantry.models.sdk_faults import Meaning, Meanings, fault
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 NAME = Provider.OPENAI.value
 OWN_URL = "https://api.openai.com/v1"
@@ -26,7 +23,7 @@ _FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Fin
 class OpenAIProvider:
     """An AnswerProvider."""
 
-    def __init__(self, clients: "Clients[AsyncOpenAI]") -> None:
+    def __init__(self, clients: Clients[Any]) -> None:
         self._clients = clients
 
     async def generate(
@@ -44,7 +41,7 @@ class OpenAIProvider:
             raise fault(NAME, error, meanings(), begun=begun) from None
 
 
-def make_client(target: Target, *, loopback: bool) -> "AsyncOpenAI":
+def make_client(target: Target, *, loopback: bool) -> Any:
     """A client that repeats nothing and takes nothing from the environment. Blocks: the first imports the SDK."""
     from openai import AsyncOpenAI
 
@@ -79,7 +76,7 @@ def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
     return parameters
 
 
-async def _whole(client: "AsyncOpenAI", parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
+async def _whole(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
     from tenantry.models.transport import timeout
 
     answer: Any = await client.chat.completions.create(**parameters, timeout=timeout(connect_s))
@@ -92,7 +89,7 @@ async def _whole(client: "AsyncOpenAI", parameters: dict[str, Any], connect_s: f
     yield Ended(counts, _FINISHES.get(choice.finish_reason, Finish.UNKNOWN), str(answer.model or ""))
 
 
-async def _streamed(client: "AsyncOpenAI", parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
+async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
     from tenantry.models.transport import timeout
 
     usage = {"include_usage": True}

@@ -17,11 +17,14 @@ _LONGEST_HEADING = 70
 
 # Words that say nothing of what a question is about. "How long", "how many" and the like ask for a kind of answer.
 STOP_WORDS = frozenset(
-    """a about all an and any are as at be been before being but by can could did do does doing each every for from get gets give
-    given had has have having her his how i if in into is it its just know many may me more most much must my need needs no not
-    of often old on one or our out over own please should so some such take takes tell than that the their them then there these they
-    this those to under up us very was we were what when where whether which who whom whose why will with within would you your
-    long soon far there's what's happen happens anyone someone""".split()
+    """
+    a about all an and any anyone are as at be been before being but by can could did do does doing each every
+    far for from get gets give given had happen happens has have having her his how i if in into is it its just
+    know long many may me more most much must my need needs no not of often old on one or our out over own
+    please should so some someone soon such take takes tell than that the their them then there there's these
+    they this those to under up us very was we were what what's when where whether which who whom whose why will
+    with within would you your
+    """.split()
 )
 
 

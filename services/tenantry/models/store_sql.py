@@ -189,9 +189,9 @@ def _model_of(row: RowMapping) -> Model:
 
 def _policy_of(text: str) -> Policy:
     values: dict[str, Any] = json.loads(text)
-    providers = tuple(Provider(name) for name in values.pop("allowed_providers"))
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Policy(allowed_providers=providers, **lists)
+    values["allowed_providers"] = [Provider(name) for name in values["allowed_providers"]]
+    preferred: str = values.pop("preferred_model")
+    return Policy(preferred_model=preferred, **{name: tuple(value) for name, value in values.items()})
 
 
 def _changed_meanwhile() -> Aborted:

@@ -27,7 +27,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, allowed: Callable[[str], bool]) -> None:
         self._allowed = allowed
-        self._plain = httpcore2.AnyIOBackend()
+        self._plain: httpcore2.AsyncNetworkBackend = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,

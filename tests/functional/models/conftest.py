@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anthropic  # noqa: F401 - imported before the tests, whose short deadlines would pass meanwhile
+import openai  # noqa: F401
 import pytest
 
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantRequest

@@ -14,7 +14,6 @@ from tests.harness.provider import ProviderServer, Reply, provider
 from tests.harness.room import Served, caller_of
 
 OPERATOR = caller_of("", "", scopes={"models.write"})
-PRICES = {"input_price_micros": 3_000_000, "output_price_micros": 15_000_000}
 KINDS = {"openai": registry_pb.PROVIDER_OPENAI, "anthropic": registry_pb.PROVIDER_ANTHROPIC}
 USED_COST = 11 * 3 + 7 * 15
 
@@ -27,7 +26,13 @@ async def server(models: Served) -> AsyncIterator[ProviderServer]:
             for name, kind in KINDS.items():
                 url = running.openai_url if name == "openai" else running.anthropic_url
                 model = registry_pb.Model(
-                    model=name, provider=kind, provider_model=f"{name}-1", base_url=url, max_output_tokens=500, **PRICES
+                    model=name,
+                    provider=kind,
+                    provider_model=f"{name}-1",
+                    base_url=url,
+                    input_price_micros=3_000_000,
+                    output_price_micros=15_000_000,
+                    max_output_tokens=500,
                 )
                 await stub.RegisterModel(registry_pb.RegisterModelRequest(model=model))
                 await stub.SetProviderCredential(
@@ -150,25 +155,28 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", KINDS)
 async def test_each_fault_of_a_provider_is_its_own_error_without_its_words(
-    models: Served, server: ProviderServer, name: str, fault: str, stream: bool
+    models: Served, server: ProviderServer, name: str, stream: bool
 ) -> None:
-    server.reply, expected, reason, kind = FAULTS[fault]
-    with pytest.raises(TenantryError) as refused:
-        await (streamed(models, asking(name), []) if stream else whole(models, asking(name)))
-    error = refused.value
-    assert type(error) is expected and error.reason == reason, error
-    assert error.metadata["provider"] == name
-    assert kind is None or error.metadata["kind"] == kind
-    if isinstance(error, ResourceExhausted):
-        assert error.retry_after_s == 7
-    assert "refund" not in f"{error} {error.metadata}" and "refused:" not in str(error)
-    assert len(server.requests) == 1, "the SDK tried again by itself"
+    for fault, (reply, expected, reason, kind) in FAULTS.items():
+        server.reply = reply
+        server.requests.clear()
+        with pytest.raises(TenantryError) as refused:
+            await (streamed(models, asking(name), []) if stream else whole(models, asking(name)))
+        error = refused.value
+        assert (type(error), error.reason) == (expected, reason), fault
+        assert error.metadata["provider"] == name
+        assert kind is None or error.metadata["kind"] == kind, fault
+        if isinstance(error, ResourceExhausted):
+            assert error.retry_after_s == 7
+        assert "refund" not in f"{error} {error.metadata}" and "refused:" not in str(error)
+        assert len(server.requests) == 1, "the SDK tried again by itself"
 
 
-@pytest.mark.parametrize("breaks", [Reply("a b c d", cut_after=2), Reply("a b c d", error_after=2)], ids=["cut", "told"])
+@pytest.mark.parametrize(
+    "breaks", [Reply("a b c d", cut_after=2), Reply("a b c d", error_after=2)], ids=["cut", "told"]
+)
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_stream_that_breaks_after_tokens_says_what_was_used_and_falls_back_no_more(
     models: Served, server: ProviderServer, name: str, breaks: Reply
@@ -218,7 +226,7 @@ async def test_a_stream_that_hangs_ends_with_the_deadline_and_its_connection(
     server.reply = Reply("a b c d", hang_after=2)
     deltas: list[str] = []
     with pytest.raises(DeadlineExceeded):
-        await streamed(models, asking(name), deltas, timeout=4)
+        await streamed(models, asking(name), deltas, timeout=1.5)
     assert "".join(deltas) == "a b"
     await until(lambda: server.disconnects == 1)
 
@@ -239,9 +247,11 @@ async def test_cancelling_the_call_closes_the_providers_connection(
 
 async def test_a_model_that_failed_five_times_is_left_alone_for_a_while(models: Served, server: ProviderServer) -> None:
     server.reply = Reply(status=500)
-    for _ in range(6):
-        with pytest.raises(Unavailable) as refused:
+    for _ in range(5):
+        with pytest.raises(Unavailable):
             await whole(models, asking("openai"))
+    with pytest.raises(Unavailable) as refused:
+        await whole(models, asking("openai"))
     assert len(server.requests) == 5
     assert refused.value.retry_after_s is not None and refused.value.retry_after_s > 1
 
