@@ -1,46 +1,44 @@
-"""The clients of an SDK: one for each address and credential, bounded, closed when nobody uses them."""
+"""The bounded clients of an SDK, and where they may connect."""
 
 import asyncio
-import threading
 
+import httpcore2
 import pytest
 
+from tenantry.models.addresses import is_loopback, is_public
 from tenantry.models.clients import Clients
 from tenantry.models.generation import Target
 from tenantry.models.model import Provider
+from tenantry.models.transport import CheckedBackend
 
 
-class Client:
+class FakeClient:
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.thread = threading.get_ident()
         self.closed = False
 
     async def close(self) -> None:
         self.closed = True
 
 
-def target(credential: str, base_url: str = "https://a.example") -> Target:
+def target(credential: str, base_url: str = "") -> Target:
     return Target(Provider.OPENAI, "gpt", base_url, credential)
 
 
-async def test_a_client_is_shared_by_calls_with_the_same_address_and_credential_only() -> None:
-    clients = Clients(Client, 10)
-    async with (
-        clients.lease(target("a")) as one,
-        clients.lease(target("a")) as same,
-        clients.lease(target("b")) as other,
-    ):
-        assert one is same and one is not other
-    async with clients.lease(target("a", "https://b.example")) as elsewhere:
-        assert elsewhere is not one and elsewhere.target.base_url == "https://b.example"
+async def test_calls_with_the_same_credential_and_address_share_a_client_and_others_never_do() -> None:
+    clients = Clients(FakeClient, 10)
+    async with clients.lease(target("a")) as one, clients.lease(target("a")) as same:
+        assert one is same
+    async with clients.lease(target("b")) as other, clients.lease(target("a", "https://x.example.com")) as elsewhere:
+        assert len({id(one), id(other), id(elsewhere)}) == 3
+        assert other.target.credential == "b"
 
 
-async def test_a_client_is_made_once_and_not_on_the_loop() -> None:
-    made: list[Client] = []
+async def test_many_calls_at_once_make_one_client() -> None:
+    made: list[FakeClient] = []
 
-    def make(target: Target) -> Client:
-        made.append(Client(target))
+    def make(asked: Target) -> FakeClient:
+        made.append(FakeClient(asked))
         return made[-1]
 
     clients = Clients(make, 10)
@@ -50,48 +48,29 @@ async def test_a_client_is_made_once_and_not_on_the_loop() -> None:
             await asyncio.sleep(0)
 
     await asyncio.gather(*(use() for _ in range(20)))
-    assert len(made) == 1 and made[0].thread != threading.get_ident()
+    assert len(made) == 1
 
 
-async def test_the_least_recently_used_is_closed_first() -> None:
-    clients = Clients(Client, 2)
-    seen: dict[str, Client] = {}
-    for name in ("a", "b", "a", "c"):
-        async with clients.lease(target(name)) as client:
-            seen[name] = client
-    assert [seen[name].closed for name in "abc"] == [False, True, False]
-
-
-async def test_a_client_in_use_is_closed_only_when_its_last_user_is_done() -> None:
-    clients = Clients(Client, 1)
+async def test_the_least_recently_used_client_is_closed_but_not_under_a_call() -> None:
+    clients = Clients(FakeClient, 1)
     async with clients.lease(target("a")) as first:
-        async with clients.lease(target("b")):
-            pass
+        async with clients.lease(target("b")) as second:
+            assert not first.closed
         assert not first.closed
-        async with clients.lease(target("a")) as again:
-            assert again is not first
-    assert first.closed
-
-
-async def test_closing_closes_all() -> None:
-    clients = Clients(Client, 5)
-    async with clients.lease(target("a")) as one, clients.lease(target("b")) as other:
-        pass
+    assert first.closed and not second.closed
     await clients.close()
-    assert one.closed and other.closed
+    assert second.closed
 
 
-async def test_a_client_that_can_not_be_made_is_tried_again() -> None:
-    fails = [True, False]
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "::1", "0.0.0.0"])
+async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(host: str) -> None:
+    with pytest.raises(httpcore2.ConnectError):
+        await CheckedBackend(is_public).connect_tcp(host, 9, timeout=2)
 
-    def make(target: Target) -> Client:
-        if fails.pop(0):
-            raise ImportError
-        return Client(target)
 
-    clients = Clients(make, 5)
-    with pytest.raises(ImportError):
-        async with clients.lease(target("a")):
-            pass
-    async with clients.lease(target("a")) as client:
-        assert not client.closed
+async def test_loopback_is_connected_to_only_when_it_is_allowed() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        stream = await CheckedBackend(is_loopback).connect_tcp("localhost", port, timeout=2)
+        await stream.aclose()
