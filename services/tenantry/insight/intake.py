@@ -68,8 +68,8 @@ class Intake:
         """Writes what is queued now. What a store that is away could not take stays queued."""
         while self._queue:
             taken = self._take()
-            spans = await asyncio.to_thread(_kept, [read for _, read in taken])
             try:
+                spans = await asyncio.to_thread(_kept, [read for _, read in taken])
                 if spans:
                     self._unswept += await self._traces.add(_PLATFORM, spans)
             except (Unavailable, asyncio.CancelledError):

@@ -44,12 +44,12 @@ class _Stream:
         self._reading: asyncio.Future[Any] | None = None
 
     async def next(self, within_s: float) -> Batch | None:
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._call.read())
-        await asyncio.wait((self._reading,), timeout=within_s)
-        if not self._reading.done():
+        reading = self._reading or asyncio.ensure_future(self._call.read())
+        self._reading = reading
+        await asyncio.wait((reading,), timeout=within_s)
+        if not reading.done():
             return None
-        reading, self._reading = self._reading, None
+        self._reading = None
         message = reading.result()
         if message is aio.EOF:
             raise Unavailable(Reason.SERVICE_UNAVAILABLE, "quota ended the stream of settled usage", service="quota")

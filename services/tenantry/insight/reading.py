@@ -34,27 +34,31 @@ class Reader:
         self._jobs = jobs
         self._clock = clock
         self._wait_s = _FIRST_WAIT_S
+        self._failing = False
 
     async def run(self) -> None:
         """Room's background work. A spell of failures is logged once."""
-        failing = False
         try:
             while True:
-                before = self._wait_s
                 try:
                     await self._turn()
-                    failing = False
                 except DeadlineExceeded:
-                    continue  # every server ends a stream at last: open the next
+                    await self._clock.sleep(_FIRST_WAIT_S)  # every server ends a stream at last: open the next
                 except TenantryError as error:
-                    read = self._wait_s < before  # a batch was read since the failure before
-                    if not failing or read:
-                        log.warning("settled usage can't be read: %s", error.message)
-                    failing = True
-                    await self._clock.sleep(self._wait_s * random.uniform(0.5, 1.0))
-                    self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+                    await self._wait_after(error)
         finally:
             await self._give_back()
+
+    async def _wait_after(self, error: TenantryError) -> None:
+        if not self._failing:
+            log.warning("settled usage can't be read: %s", error.message)
+        self._failing = True
+        await self._clock.sleep(self._wait_s * random.uniform(0.5, 1.0))
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+
+    def _goes_well(self) -> None:
+        self._failing = False
+        self._wait_s = _FIRST_WAIT_S
 
     async def _turn(self) -> None:
         """Reads while the claim is ours."""
@@ -68,11 +72,12 @@ class Reader:
     async def _step(self, stream: OutboxStream) -> bool:
         batch = await stream.next(_RENEW_S)
         if batch is None:
+            self._goes_well()
             return await self._jobs.claim(_PLATFORM, JOB, CLAIM_S)
         if not await self._ledger.enter(_PLATFORM, batch, JOB, CLAIM_S):
             return False
         await stream.acknowledge(batch.cursor)
-        self._wait_s = _FIRST_WAIT_S
+        self._goes_well()
         return True
 
     async def _give_back(self) -> None:

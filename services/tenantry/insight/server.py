@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    add_TraceServiceServicer_to_server as add_export_to_server,
-)
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp_grpc
 
 from tenantry.api.insight.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from tenantry.api.insight.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
@@ -29,6 +28,9 @@ from tenantry.kit.ids import new_id
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
 
+# The library's stubs are not typed.
+_ADD_EXPORT_TO_SERVER = cast(Any, otlp_grpc).add_TraceServiceServicer_to_server
+
 
 @asynccontextmanager
 async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
@@ -51,7 +53,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
             [
                 (add_UsageServiceServicer_to_server, UsageService(UsageReading(ledger, clock), ledger)),
                 (add_TraceServiceServicer_to_server, TraceService(reading)),
-                (add_export_to_server, ExportService(intake)),
+                (_ADD_EXPORT_TO_SERVER, ExportService(intake)),
                 (lifecycle.add_to_server, lifecycle.LifecycleService(reading.provision, reading.deprovision)),
             ],
             [poller.run, reader.run, intake.write, intake.sweep],

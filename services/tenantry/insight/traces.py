@@ -29,9 +29,7 @@ class TraceReading:
             raise NotFound(Reason.NOT_FOUND, "there is no such trace, or not any more", kind="trace")
         return found
 
-    async def page(
-        self, tenant: Tenant, before: Position | None, size: int
-    ) -> tuple[Sequence[Trace], Position | None]:
+    async def page(self, tenant: Tenant, before: Position | None, size: int) -> tuple[Sequence[Trace], Position | None]:
         """A page of traces, newest first, and where it ended if there are more."""
         found = await self._traces.traces(tenant, before, size + 1)
         page = found[:size]

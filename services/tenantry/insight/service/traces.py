@@ -8,7 +8,7 @@ from grpc import aio
 from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import trace_service_pb2 as pb
 from tenantry.api.insight.v1 import trace_service_pb2_grpc as grpc_pb
-from tenantry.insight.service.convert import time_of
+from tenantry.insight.service.convert import position_of, time_of
 from tenantry.insight.spans import Position, Span, Trace
 from tenantry.insight.traces import TraceReading
 from tenantry.kit import caller, paging
@@ -24,8 +24,8 @@ class TraceService(grpc_pb.TraceServiceServicer):
 
     async def ListTraces(self, request: pb.ListTracesRequest, context: Context) -> pb.ListTracesResponse:
         size = paging.size_of(request.page.size)
-        at = paging.position_of(request.page.token, [int, str])
-        before = Position(paging.number(at[0]), str(at[1])) if at else None
+        at = position_of(request.page.token)
+        before = Position(*at) if at else None
         found, more = await self._traces.page(caller.owner(), before, size)
         token = paging.token_of(more.start_ns, more.trace_id) if more else ""
         page = paging_pb2.PageResponse(next_token=token)

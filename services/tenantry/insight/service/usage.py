@@ -9,7 +9,7 @@ from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as pb
 from tenantry.api.insight.v1 import usage_service_pb2_grpc as grpc_pb
 from tenantry.insight.entries import Entry, Grouping, Position, Sums
-from tenantry.insight.service.convert import time_of, usage_to
+from tenantry.insight.service.convert import position_of, time_of, usage_to
 from tenantry.insight.store import Ledger
 from tenantry.insight.usage import UsageReading
 from tenantry.kit import caller, paging
@@ -49,8 +49,8 @@ class UsageService(grpc_pb.UsageServiceServicer):
     ) -> pb.ListUsageRecordsResponse:
         tenant = await self._named(request.tenant)
         size = paging.size_of(request.page.size)
-        at = paging.position_of(request.page.token, [int, str])
-        before = Position(paging.number(at[0]), str(at[1])) if at else None
+        at = position_of(request.page.token)
+        before = Position(*at) if at else None
         found, more = await self._usage.entries(tenant, request.request_id, before, size)
         token = paging.token_of(more.settled_us, more.reservation) if more else ""
         page = paging_pb2.PageResponse(next_token=token)

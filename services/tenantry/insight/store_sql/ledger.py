@@ -161,7 +161,9 @@ async def _sums(
 
 
 def _sum(row: RowMapping, grouping: Grouping | None) -> Sums:
-    group = datetime.fromtimestamp(row["grp"] * 86_400, UTC).date().isoformat() if grouping is Grouping.DAY else row["grp"]
+    group = (
+        datetime.fromtimestamp(row["grp"] * 86_400, UTC).date().isoformat() if grouping is Grouping.DAY else row["grp"]
+    )
     # PostgreSQL's sums are of arbitrary size, the contract's of 64 bits.
     counts = {name: min(int(row[name]), _LARGEST) for name in _COUNTED}
     p50, p95 = (0.0 if row[name] is None else bucket_ms(row[name]) for name in ("p50", "p95"))
