@@ -91,8 +91,8 @@ class Watch(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def look_into_redis(marks: Marks, role: str, url: str, *, content: bool) -> None:
-    """Every key and every value of a Redis; without `content` no value may hold any, only names beside their tenant's id."""
+def look_into_redis(marks: Marks, role: str, url: str, *, shared: bool) -> None:
+    """Every key and every value of a Redis. Where keys are not `shared`, what holds a tenant's content bears its id."""
     client: Any = redis.Redis.from_url(url)
     try:
         for key in client.scan_iter(count=1000):
@@ -102,7 +102,7 @@ def look_into_redis(marks: Marks, role: str, url: str, *, content: bool) -> None
                 marks.row(f"{role} value", value)
                 if owner is not None:
                     marks.owned(f"{role} value", value, owner)
-                elif content:
+                elif not shared:
                     marks.content(f"{role} value", value)
     finally:
         client.close()

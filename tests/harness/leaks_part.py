@@ -65,8 +65,8 @@ async def _drive(state: Path, operations: int, seed: int) -> Result:
             seconds = time.monotonic() - started
             await asyncio.to_thread(telemetry.flush)
             marks.content("metric", str(reader.get_metrics_data().to_json()) if reader.get_metrics_data() else "")
-        look_into_redis(marks, "cache", cache.url, content=False)
-        look_into_redis(marks, "books", books.url, content=False)
+        look_into_redis(marks, "cache", cache.url, shared=False)
+        look_into_redis(marks, "books", books.url, shared=True)
         look_into_sqlite(marks, state)
         for line in (state / "log").read_bytes().splitlines():
             marks.content("log line", line)
