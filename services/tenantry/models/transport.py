@@ -5,6 +5,7 @@ registered can't lead to a private network, whatever it resolves to and when. Im
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ MOST_CONNECTIONS = 1000
 MOST_IDLE = 100
 IDLE_S = 30.0
 WRITE_S = 30.0
+
+# Below WARNING they log what is asked and answered, and the SDKs take their level from the environment.
+_TALKATIVE = ("openai", "anthropic", "httpx2", "httpcore2")
 
 
 class CheckedBackend(httpcore2.AsyncNetworkBackend):
@@ -66,6 +70,8 @@ class _Transport(httpx2.AsyncHTTPTransport):
 
 def http_client(*, loopback: bool) -> httpx2.AsyncClient:
     """A client of its own pool. With `loopback` it may connect to this machine too."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     def allowed(address: str) -> bool:
         return is_public(address) or (loopback and is_loopback(address))

@@ -13,16 +13,26 @@ from tenantry.kit.errors import FailedPrecondition, ResourceExhausted, TenantryE
 from tenantry.models import provider_anthropic, provider_openai
 from tenantry.models.sdk_faults import fault, http_meanings, meaning_of
 
-# What the parts of the SDKs raise that are not used here: files on disk, web sockets, web hooks, other ways to authenticate.
+# What parts of the SDKs raise that are not used here: other ways to authenticate, raw responses read twice, tools, web
+# sockets and web hooks, other makers' clouds.
 UNUSED = {
     "OpenAIError",
     "AnthropicError",
+    "APIRemovedInV1",
+    "InvalidWebhookSignatureError",
+    "MissingDependencyError",
+    "MutuallyExclusiveAuthError",
+    "StreamAlreadyConsumed",
+    "SubjectTokenProviderError",
+    "ToolsetClosedError",
+    "ToolsetConfigError",
+    "ToolsetContractError",
+    "ToolsetUsageError",
+    "ToolsetsFixedError",
     "WebSocketConnectionClosedError",
     "WebSocketQueueFullError",
-    "InvalidWebhookSignatureError",
-    "SubjectTokenProviderError",
-    "_AmbiguousModuleClientUsageError",
     "WorkloadIdentityError",
+    "_AmbiguousModuleClientUsageError",
 }
 REQUEST = httpx2.Request("POST", "https://llm.example.com/v1")
 
