@@ -64,7 +64,8 @@ async def _drive(state: Path, operations: int, seed: int) -> Result:
             counts = await _operate(actors, operations, dice)
             seconds = time.monotonic() - started
             await asyncio.to_thread(telemetry.flush)
-            marks.content("metric", str(reader.get_metrics_data().to_json()) if reader.get_metrics_data() else "")
+            measured = reader.get_metrics_data()
+            marks.content("metric", measured.to_json() if measured else "")
         look_into_redis(marks, "cache", cache.url, shared=False)
         look_into_redis(marks, "books", books.url, shared=True)
         look_into_sqlite(marks, state)

@@ -117,7 +117,7 @@ class RunningMesh:
         name = service if self.topology == "processes" else "all"
         command = [sys.executable, "-m", f"tenantry.{name}"]
         if name == "all":
-            launcher = ["tenantry.cli", "serve"] if find_spec("tenantry.cli") else ["tests.harness.serve"]
+            launcher = ["tenantry.cli", "serve"] if find_spec("tenantry.cli.app") else ["tests.harness.serve"]
             command = [sys.executable, "-m", *launcher, *SERVICES]
         own = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
         with (self.state / "logs" / f"{name}.log").open("ab") as log:
@@ -193,6 +193,7 @@ def _prepared(
         "TENANTRY_EDGE_LISTEN": edge,
         "TENANTRY_BOOKS_URL": books.url,
         "TENANTRY_CACHE_URL": cache.url,
+        "TENANTRY_MODELS_LOOPBACK": "1",
         **{f"TENANTRY_{name.upper()}_ADDRESS": address for name, address in addresses.items()},
         **more,
     }
