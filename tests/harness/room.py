@@ -1,9 +1,9 @@
 """One room served for a test, called over the real stubs by any caller and any service, in process or over the network.
 
-    async with served(Hosted("prompts", server.build, settings), tmp_path, kind="network") as room:
-        stub = PromptServiceStub(room.channel(service=None))
-        with room.calling(caller_of("acme", scopes={"prompts.read"})):
-            await stub.GetPrompt(...)
+async with served(Hosted("prompts", server.build, settings), tmp_path, kind="network") as room:
+    stub = PromptServiceStub(room.channel(service=None))
+    with room.calling(caller_of("acme", scopes={"prompts.read"})):
+        await stub.GetPrompt(...)
 """
 
 import time
@@ -39,7 +39,7 @@ def caller_of(
     key_id: str = "key_1",
     models: tuple[str, ...] = (),
     collections: tuple[str, ...] = (),
-    life_s: float = 120.0,
+    life_s: float = 3600.0,
 ) -> Caller:
     """A caller of a tenant (`tenant=""` for an organisation's admin, `organisation=""` too for an operator)."""
     return Caller(
