@@ -1,0 +1,60 @@
+"""`tenantry key`: API keys."""
+
+from typing import Annotated
+
+import typer
+
+from tenantry.api.tenancy.v1 import key_service_pb2 as pb
+from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
+from tenantry.cli.connection import with_refusals
+from tenantry.cli.options import Address, Key, connected
+from tenantry.cli.output import note, show, show_all
+from tenantry.tenancy.roles import ROLES, TENANT_SERVICE
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+Named = Annotated[str, typer.Option("--tenant", help="The tenant it speaks for.")]
+
+
+@app.command("create")
+@with_refusals
+def create(
+    tenant: Named = "",
+    org: Annotated[str, typer.Option(help="For an organisation's admin: the organisation.")] = "",
+    role: Annotated[str, typer.Option(help=f"A bundle of scopes: {', '.join(ROLES)}.")] = TENANT_SERVICE,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; replaces the role's. May be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model. May be repeated.")] = None,
+    collection: Annotated[list[str] | None, typer.Option(help="Only this collection. May be repeated.")] = None,
+    name: str = "",
+    address: Address = None,
+    key: Key = None,
+) -> None:
+    """Make a key and show its secret, this once."""
+    if role not in ROLES:
+        raise typer.BadParameter(f"{role} is no role; there are {', '.join(ROLES)}")
+    request = pb.CreateApiKeyRequest(
+        tenant=tenant,
+        organisation=org,
+        display_name=name,
+        scopes=scope or sorted(ROLES[role]),
+        models=model or (),
+        collections=collection or (),
+    )
+    made = connected(address, key, tenant or None).call(KeyServiceStub, "CreateApiKey", request)
+    note(key_id=made.key.key_id, secret=made.secret)
+
+
+@app.command("list")
+@with_refusals
+def list_keys(tenant: Named = "", address: Address = None, key: Key = None) -> None:
+    """List keys."""
+    connection = connected(address, key, tenant or None)
+    found = connection.pages(KeyServiceStub, "ListApiKeys", pb.ListApiKeysRequest(tenant=tenant), "keys")
+    show_all(found, ("key_id", "display_name", "scopes", "create_time", "expire_time", "revoke_time"))
+
+
+@app.command("revoke")
+@with_refusals
+def revoke(key_id: str, tenant: Named = "", address: Address = None, key: Key = None) -> None:
+    """Revoke a key."""
+    request = pb.RevokeApiKeyRequest(tenant=tenant, key_id=key_id)
+    show(connected(address, key, tenant or None).call(KeyServiceStub, "RevokeApiKey", request).key)

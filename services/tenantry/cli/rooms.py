@@ -1,0 +1,32 @@
+"""The services by name, imported when they are needed: the one place that knows where a room's `build` stands."""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from tenantry.kit.settings import SERVICES
+
+
+def check_services(names: Sequence[str]) -> list[str]:
+    """The names themselves, in the order in which they are built; a usage error for one that is no service's."""
+    unknown = [name for name in names if name not in SERVICES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]} is no service; there are {', '.join(SERVICES)}")
+    return [name for name in SERVICES if name in names]
+
+
+def serve(names: Sequence[str]) -> None:
+    """Runs the services in this process until a signal."""
+    from tenantry.kit.host import Hosted, run
+    from tenantry.kit.settings import mesh_settings
+
+    hosted = [
+        Hosted(
+            name,
+            import_module(f"tenantry.{name}.server").build,
+            import_module(f"tenantry.{name}.settings").from_environment(),
+        )
+        for name in check_services(names)
+    ]
+    run(hosted, mesh_settings(hosted[0].name))

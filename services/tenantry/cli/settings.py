@@ -1,0 +1,32 @@
+"""What the environment sets for the command."""
+
+import os
+import sys
+from pathlib import Path
+
+from tenantry.kit import settings as mesh
+
+
+def address() -> str:
+    """TENANTRY_ADDRESS: the mesh's address for clients; else the local edge's."""
+    return os.environ.get("TENANTRY_ADDRESS", "") or mesh.mesh_settings("gateway").edge_listen
+
+
+def key() -> str:
+    """TENANTRY_KEY: the key to call with. Empty: the command takes a local one."""
+    return os.environ.get("TENANTRY_KEY", "")
+
+
+def demo_keys_file() -> Path:
+    """Where `up --demo` keeps the keys of the demo tenants."""
+    return mesh.state_directory() / "demo-keys.json"
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """The environment of a child process: this one's, and `more`. Buffered lines of a log would come late."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **more}
+
+
+def python() -> str:
+    """This interpreter."""
+    return sys.executable
