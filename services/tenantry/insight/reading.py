@@ -21,6 +21,8 @@ _RENEW_S = 5.0
 _AGAIN_S = 3.0
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
+# Quota may start a moment later than insight.
+_WORTH_A_WORD = 4
 _RELEASE_S = 1.0
 _PLATFORM = Platform()
 
@@ -34,7 +36,7 @@ class Reader:
         self._jobs = jobs
         self._clock = clock
         self._wait_s = _FIRST_WAIT_S
-        self._failing = False
+        self._failures = 0
 
     async def run(self) -> None:
         """Room's background work. A spell of failures is logged once."""
@@ -50,14 +52,14 @@ class Reader:
             await self._give_back()
 
     async def _wait_after(self, error: TenantryError) -> None:
-        if not self._failing:
+        self._failures += 1
+        if self._failures == _WORTH_A_WORD:
             log.warning("settled usage can't be read: %s", error.message)
-        self._failing = True
         await self._clock.sleep(self._wait_s * random.uniform(0.5, 1.0))
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
 
     def _goes_well(self) -> None:
-        self._failing = False
+        self._failures = 0
         self._wait_s = _FIRST_WAIT_S
 
     async def _turn(self) -> None:

@@ -53,11 +53,11 @@ async def test_traces_are_listed_newest_first_in_pages(insight: Insight) -> None
     assert seen == ["req_5", "req_4", "req_3", "req_2", "req_1"]
 
 
-@pytest.mark.parametrize("id", ["", "a" * 65, "a b", "req\x00", "%"])
-async def test_an_id_of_another_form_is_refused(insight: Insight, id: str) -> None:
-    with insight.room.calling(MINE), pytest.raises(InvalidArgument) as refused:
-        await insight.traces.GetTrace(pb.GetTraceRequest(trace_id=id))
-    assert refused.value.violations[0][0] == "trace_id"
+async def test_an_id_of_another_form_is_refused(insight: Insight) -> None:
+    for id in ("", "a" * 65, "a b", "req\x00", "%"):
+        with insight.room.calling(MINE), pytest.raises(InvalidArgument) as refused:
+            await insight.traces.GetTrace(pb.GetTraceRequest(trace_id=id))
+        assert refused.value.violations[0][0] == "trace_id"
 
 
 async def test_an_operator_has_no_traces_of_its_own(insight: Insight) -> None:
@@ -83,11 +83,11 @@ async def test_what_is_queued_at_the_end_is_there_after_a_restart(tmp_path: Path
         assert (await insight.total()).requests == 1
 
 
-async def test_a_store_that_is_full_forgets_the_oldest_traces(tmp_path: Path) -> None:
-    async with insight_and_quota(tmp_path, "inprocess", bounds=Bounds(spans=3, age_s=3600)) as insight:
-        await insight.export(*(span(1, number) for number in range(1, 6)))
-        await insight.shown("req_5")
-    async with insight_and_quota(tmp_path, "inprocess", bounds=Bounds(spans=3, age_s=-3600)) as insight:
+async def test_what_is_too_old_is_swept(tmp_path: Path) -> None:
+    async with insight_and_quota(tmp_path, "inprocess") as insight:
+        await insight.export(span(1))
+        await insight.shown("req_1")
+    async with insight_and_quota(tmp_path, "inprocess", bounds=Bounds(age_s=0.0)) as insight:
 
         async def empty() -> bool:
             with insight.room.calling(MINE):
