@@ -14,6 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.common.v1.usage_pb2 import OUTCOME_OK, Usage
 from tenantry.api.insight.v1 import trace_service_pb2, usage_service_pb2
 from tenantry.api.insight.v1.trace_service_pb2_grpc import TraceServiceStub
@@ -127,6 +128,19 @@ class Insight:
 
         await until(there, what="the trace being shown")
         return found[-1]
+
+    async def listed(self, size: int = 100) -> list[str]:
+        """The request ids of the listed traces that tests exported; the room's own spans come sometimes too."""
+        request = trace_service_pb2.ListTracesRequest(page=paging_pb2.PageRequest(size=size))
+        seen: list[str] = []
+        with self.room.calling(MINE):
+            while True:
+                answer = await self.traces.ListTraces(request)
+                assert len(answer.traces) <= size
+                seen += [trace.request_id for trace in answer.traces if trace.name.startswith("work")]
+                if not answer.page.next_token:
+                    return seen
+                request.page.token = answer.page.next_token
 
     async def total(self, caller: Any = MINE, **asked: Any) -> usage_service_pb2.UsageSum:
         """The total of GetUsage."""

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import trace_service_pb2 as pb
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import DeprovisionTenantRequest
 from tenantry.insight.spans import Bounds
@@ -41,16 +40,7 @@ async def test_spans_of_several_services_out_of_order_make_one_trace(insight: In
 async def test_traces_are_listed_newest_first_in_pages(insight: Insight) -> None:
     await insight.export(*(span(1, number) for number in range(1, 6)), span(1, 9, "globex"))
     await insight.shown("req_5")
-    request = pb.ListTracesRequest(page=paging_pb2.PageRequest(size=2))
-    seen: list[str] = []
-    with insight.room.calling(MINE):
-        while True:
-            answer = await insight.traces.ListTraces(request)
-            seen += [trace.request_id for trace in answer.traces]
-            if not answer.page.next_token:
-                break
-            request.page.token = answer.page.next_token
-    assert seen == ["req_5", "req_4", "req_3", "req_2", "req_1"]
+    assert await insight.listed(size=2) == ["req_5", "req_4", "req_3", "req_2", "req_1"]
 
 
 async def test_an_id_of_another_form_is_refused(insight: Insight) -> None:
@@ -90,8 +80,7 @@ async def test_what_is_too_old_is_swept(tmp_path: Path) -> None:
     async with insight_and_quota(tmp_path, "inprocess", bounds=Bounds(age_s=0.0)) as insight:
 
         async def empty() -> bool:
-            with insight.room.calling(MINE):
-                return not (await insight.traces.ListTraces(pb.ListTracesRequest())).traces
+            return not await insight.listed()
 
         await until(empty, what="the sweep")
 
