@@ -30,6 +30,7 @@ from tenantry.kit.faults import report
 from tenantry.kit.guard_shapes import Body, over_bytes
 from tenantry.kit.status import DETAILS, to_status
 
+_PROOFS = frozenset({call.TENANT, "authorization"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # As gRPC's semantic conventions have it: other codes are the caller's doing and leave the span's status unset.
 FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -279,7 +280,7 @@ def unique(pairs: Any) -> dict[str, str]:
     """The call's text metadata by name. A name that carries a proof must not come twice: nobody may pick."""
     metadata: dict[str, str] = {}
     for key, value in pairs or ():
-        if key in metadata and (key.startswith("x-tenantry-") or key == call.TENANT):
+        if key in metadata and (key.startswith("x-tenantry-") or key in _PROOFS):
             raise Unauthenticated(Reason.CREDENTIAL_INVALID, f"the metadata {key} is doubled")
         if isinstance(value, str):
             metadata[key] = value
