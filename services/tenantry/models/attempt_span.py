@@ -1,6 +1,6 @@
 """The client span of one attempt at a provider, by the GenAI conventions: who was asked for how much, and nothing of what."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from opentelemetry import trace
@@ -29,7 +29,7 @@ class AttemptSpan:
 
 
 @contextmanager
-def attempt(model: Model) -> Iterator[AttemptSpan]:
+def attempt(model: Model) -> Generator[AttemptSpan]:
     """A span that is a child of the current one, but never the current one itself.
 
     An answer is a generator: what it made current would be so for its consumer too, and be undone in another context.

@@ -90,7 +90,7 @@ class Attempts:
                 self._learn(route, error, tally)
                 if tally.written_bytes:
                     span.used(tally.input_tokens, tally.output_tokens)
-                    faults.used(error, model.model, tally.input_tokens, tally.output_tokens)
+                    faults.used(error, model.model, tally.input_tokens, tally.output_tokens, _cost(model, tally))
                 raise
             finally:
                 # A cancelled call says nothing of the provider; after one that did, this changes nothing.
@@ -135,14 +135,18 @@ def _asked_tokens(ask: Ask) -> int:
 def _result(model: Model, ended: Ended, tally: Tally) -> Result:
     tally.counts = ended.counts
     estimated = ended.counts.input_tokens is None or ended.counts.output_tokens is None
-    read, written = tally.input_tokens, tally.output_tokens
     return Result(
         model.provider.value,
         model.model,
         ended.revision or model.revision,
-        read,
-        written,
-        cost_micros(read, written, model.input_price_micros, model.output_price_micros),
+        tally.input_tokens,
+        tally.output_tokens,
+        _cost(model, tally),
         ended.finish,
         estimated,
     )
+
+
+def _cost(model: Model, tally: Tally) -> int:
+    prices = (model.input_price_micros, model.output_price_micros)
+    return cost_micros(tally.input_tokens, tally.output_tokens, *prices)

@@ -41,7 +41,10 @@ class Clients(Generic[C]):
     async def lease(self, target: Target) -> AsyncGenerator[C, None]:
         """The target's client, which stays open while the block runs."""
         key = (target.base_url, target.credential)
-        kept = self._kept.get(key) or await self._added(key, target)
+        kept = self._kept.get(key)
+        while kept is None or kept.retired:
+            # Shielded: a caller that has no more time leaves the client to the next.
+            kept = await asyncio.shield(self._added(key, target))
         self._kept.move_to_end(key)
         kept.users += 1
         try:
@@ -57,7 +60,13 @@ class Clients(Generic[C]):
             await kept.client.close()
         self._kept.clear()
 
-    async def _added(self, key: tuple[str, str], target: Target) -> _Kept[C]:
+    def _added(self, key: tuple[str, str], target: Target) -> "asyncio.Task[_Kept[C]]":
+        making = asyncio.create_task(self._add(key, target))
+        # Its error is told to whoever waits; when nobody does any more, it is not to be complained of.
+        making.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return making
+
+    async def _add(self, key: tuple[str, str], target: Target) -> _Kept[C]:
         async with self._making:
             if key not in self._kept:
                 self._kept[key] = _Kept(await asyncio.to_thread(self._make, target))

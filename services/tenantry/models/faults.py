@@ -90,7 +90,7 @@ def out_of_time() -> DeadlineExceeded:
     return DeadlineExceeded(message="the call's time ran out before the provider was done")
 
 
-def used(error: TenantryError, model: str, input_tokens: int, output_tokens: int) -> TenantryError:
-    """The error of an answer that broke off, with what was used until then."""
-    error.metadata |= {"model": model, "input_tokens": str(input_tokens), "output_tokens": str(output_tokens)}
-    return error
+def used(error: TenantryError, model: str, input_tokens: int, output_tokens: int, cost_micros: int) -> None:
+    """Adds what was used to the error of an answer that broke off."""
+    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_micros": cost_micros}
+    error.metadata |= {"model": model} | {name: str(count) for name, count in counts.items()}

@@ -59,8 +59,13 @@ def make_client(target: Target, *, loopback: bool) -> Any:
         open_telemetry=False,
         http_client=http_client(loopback=loopback),
     )
-    assert client.messages is not None  # its modules are imported here, and not by the first request
+    assert client.messages is not None  # which imports its modules
     return client
+
+
+def load() -> None:
+    """Imports all that a call needs. Blocks for seconds."""
+    make_client(Target(Provider.ANTHROPIC, ""), loopback=False)
 
 
 def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:

@@ -54,8 +54,13 @@ def make_client(target: Target, *, loopback: bool) -> Any:
         http_client=http_client(loopback=loopback),
     )
     client.organization = client.project = None
-    assert client.chat.completions is not None  # its modules are imported here, and not by the first request
+    assert client.chat.completions is not None  # which imports its modules
     return client
+
+
+def load() -> None:
+    """Imports all that a call needs. Blocks for seconds."""
+    make_client(Target(Provider.OPENAI, ""), loopback=False)
 
 
 def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:

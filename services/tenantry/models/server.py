@@ -1,7 +1,7 @@
 """Wires models: its database, its memory, its providers, its services."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -33,9 +33,16 @@ from tenantry.models.service.models import ModelService
 from tenantry.models.settings import Settings
 from tenantry.models.store_sql import KIND, SqlModelStore
 
+# An SDK takes seconds to import: at start where a model needs it, else with the first call of one that was registered since.
+_LOAD: dict[Provider, Callable[[], None]] = {
+    Provider.EXTRACTIVE: lambda: None,
+    Provider.OPENAI: provider_openai.load,
+    Provider.ANTHROPIC: provider_anthropic.load,
+}
+
 
 @asynccontextmanager
-async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
+async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     clock = SystemClock()
     seal = Seal(await asyncio.to_thread(read_or_make, settings.key_file))
@@ -45,6 +52,8 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncIterator[Room]:
     try:
         await migrate(database, "tenantry.models.migrations")
         store = SqlModelStore(database)
+        for provider in await store.providers():
+            await asyncio.to_thread(_LOAD[provider])
         holdings: Memory[Holdings] = Memory(KIND, lambda key: load_holdings(store, key), settings.remembered)
         reaches = Reaches(holdings)
         registry = Registry(store, reaches, seal, loopback=settings.loopback)

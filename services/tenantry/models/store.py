@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from tenantry.kit.owner import Tenant
-from tenantry.models.model import Account, Holdings, Model, Owner, Policy
+from tenantry.models.model import Account, Holdings, Model, Owner, Policy, Provider
 
 
 class ModelStore(Protocol):
@@ -23,6 +23,10 @@ class ModelStore(Protocol):
 
     async def load(self, owner: Owner) -> Holdings:
         """All that the owner has. FailedPrecondition without the tenant."""
+        ...
+
+    async def providers(self) -> set[Provider]:
+        """The providers of all models of all owners."""
         ...
 
     async def register(self, owner: Owner, model: Model) -> None:

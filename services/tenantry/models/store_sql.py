@@ -103,6 +103,11 @@ class SqlModelStore:
             {(Provider(row.provider), row.base_url): row.sealed for row in credentials},
         )
 
+    async def providers(self) -> set[Provider]:
+        async with self._database.read() as connection:
+            found = await connection.execute(select(_models.c.provider).distinct())
+            return {Provider(name) for (name,) in found}
+
     async def register(self, owner: Owner, model: Model) -> None:
         tenant = tenant_of(owner)
         async with self._database.write() as connection:

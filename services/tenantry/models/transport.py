@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import httpcore2
 import httpx2
@@ -31,7 +31,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, allowed: Callable[[str], bool]) -> None:
         self._allowed = allowed
-        self._plain: httpcore2.AsyncNetworkBackend = httpcore2.AnyIOBackend()
+        # The package shows it to type checkers as its stand-in for when anyio is missing.
+        self._plain = cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
 
     async def connect_tcp(
         self,

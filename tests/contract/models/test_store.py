@@ -41,6 +41,7 @@ async def test_a_registered_model_is_its_owners_alone(store: SqlModelStore) -> N
     assert dict((await store.load(ACME)).models) == {"gpt": model_of(ACME)}
     assert not (await store.load(GLOBEX)).models
     assert not (await store.load(ALL)).models
+    assert await store.providers() == {Provider.OPENAI}
 
 
 async def test_two_tenants_may_have_a_model_of_the_same_id(store: SqlModelStore) -> None:
@@ -72,7 +73,7 @@ async def test_of_a_tenants_and_the_platforms_registration_at_the_same_moment_on
         results = await asyncio.gather(
             *(store.register(owner, model_of(owner, name)) for owner in owners), return_exceptions=True
         )
-        assert sorted(type(one) for one in results if one is not None) == [AlreadyExists]
+        assert [type(one) for one in results if one is not None] == [AlreadyExists]
 
 
 async def test_a_policy_is_replaced_by_who_read_its_version(store: SqlModelStore) -> None:

@@ -1,5 +1,6 @@
 """GenerationService with models of outside providers, over a loopback server that speaks both wire formats."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -187,7 +188,7 @@ async def test_a_stream_that_breaks_after_tokens_says_what_was_used_and_falls_ba
         await streamed(models, asking(name, "extractive"), deltas)
     assert "".join(deltas) == "a b"
     assert broken.value.metadata["model"] == name and broken.value.metadata["output_tokens"] == "1"
-    assert int(broken.value.metadata["input_tokens"]) > 0
+    assert int(broken.value.metadata["input_tokens"]) > 0 and int(broken.value.metadata["cost_micros"]) > 15
     assert "SECRET-WORDS" not in str(broken.value)
 
 
@@ -242,6 +243,17 @@ async def test_cancelling_the_call_closes_the_providers_connection(
         async for _ in call:
             call.cancel()
             break
+    await until(lambda: server.disconnects == 1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_cancelling_a_call_that_waits_for_the_whole_answer_closes_the_connection_too(
+    models: Served, server: ProviderServer, name: str
+) -> None:
+    server.reply = Reply(hang_after=0)
+    asked = asyncio.ensure_future(whole(models, asking(name)))
+    await until(lambda: len(server.requests) == 1)
+    asked.cancel()
     await until(lambda: server.disconnects == 1)
 
 

@@ -151,14 +151,14 @@ async def test_what_all_tenants_share_is_an_operators_to_change(models: Served) 
     stub = ModelServiceStub(models.channel())
     for caller in (ADMIN, caller_of("", "acme-org", scopes=SCOPES)):
         with models.calling(caller):
-            for call, request in (
-                (stub.RegisterModel, pb.RegisterModelRequest(model=model_of("x"))),
-                (stub.DeregisterModel, pb.DeregisterModelRequest(model="x")),
-                (stub.SetProviderCredential, pb.SetProviderCredentialRequest(provider=pb.PROVIDER_OPENAI)),
+            for refused in (
+                stub.RegisterModel(pb.RegisterModelRequest(model=model_of("x"))),
+                stub.DeregisterModel(pb.DeregisterModelRequest(model="x")),
+                stub.SetProviderCredential(pb.SetProviderCredentialRequest(provider=pb.PROVIDER_OPENAI)),
             ):
-                with pytest.raises(PermissionDenied) as refused:
-                    await call(request)
-                assert refused.value.reason == "CALLER_NOT_ALLOWED"
+                with pytest.raises(PermissionDenied) as error:
+                    await refused
+                assert error.value.reason == "CALLER_NOT_ALLOWED"
 
 
 async def test_a_deprovisioned_tenant_is_served_no_more(models: Served) -> None:

@@ -52,6 +52,14 @@ def test_an_answer_closes_the_circuit_and_a_cancelled_trial_lets_the_next_one_tr
     assert circuits.admit(ROUTE, OPEN_S) == 0.0, "the count began anew"
 
 
+def test_an_answer_between_failures_keeps_the_circuit_closed() -> None:
+    circuits = Circuits()
+    for _ in range(3 * FAILURES):
+        circuits.failed(ROUTE, 0.0)
+        circuits.succeeded(ROUTE)
+    assert circuits.admit(ROUTE, 0.0) == 0.0
+
+
 def test_one_payers_failures_do_not_pause_another() -> None:
     circuits = Circuits()
     for _ in range(FAILURES):

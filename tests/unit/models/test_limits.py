@@ -21,4 +21,5 @@ def test_an_answer_in_one_piece_may_take_longer_than_a_first_token() -> None:
 def test_nothing_is_below_zero_or_above_what_is_left(left: float | None, attempts: int, stream: bool) -> None:
     limits = limits_of(left, attempts, stream=stream)
     assert 0 <= limits.connect_s <= limits.first_token_s <= limits.total_s
+    assert limits.first_token_s * attempts <= limits.total_s + 1e-6, "later attempts have their share"
     assert left is None or limits.total_s <= max(0.0, left)
