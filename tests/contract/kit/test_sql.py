@@ -20,7 +20,10 @@ from tests.harness.schema import write_package
 
 METADATA = MetaData()
 NOTES = Table("notes", METADATA, Column("id", Integer, primary_key=True), Column("note", Text, nullable=False))
-CREATE_NOTES = 'op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True), sa.Column("note", sa.Text, nullable=False))'
+CREATE_NOTES = (
+    'op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True), '
+    'sa.Column("note", sa.Text, nullable=False))'
+)
 ADD_COLUMN = 'op.add_column("notes", sa.Column("colour", sa.Text))'
 
 
