@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import typer
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2  # pyright: ignore[reportMissingTypeStubs]
 from grpc_status import rpc_status
 from rich.console import Console
 
@@ -120,7 +120,7 @@ def refusals() -> Generator[None]:
 
 def explain(error: Any) -> tuple[str, str]:
     """What was refused and what to do next."""
-    status = rpc_status.from_call(error)
+    status = cast(Any, rpc_status).from_call(error)
     if status is None:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             return "the mesh does not answer", "start it with `make run`, or give its address with --address"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def show(address: str, started: float) -> None:
     """Onboards both tenants, side by side, unless they are there, asks each, and says what to try next."""
     try:
         with ThreadPoolExecutor(len(TENANTS)) as threads:
-            answers = list(threads.map(lambda tenant: _prepare_and_ask(address, tenant), TENANTS))
+            answers = list(threads.map(partial(_prepare_and_ask, address), TENANTS))
     except grpc.RpcError as error:
         fail(*explain(error))
         return

@@ -31,7 +31,7 @@ def add(
     """Store documents. One that has not changed since it was stored costs nothing."""
     files = _files(paths)
     connection = connected(address, key, tenant)
-    counts = dict.fromkeys(("created", "updated", "unchanged", "refused"), 0)
+    counts: dict[str, int] = dict.fromkeys(("created", "updated", "unchanged", "refused"), 0)
     with Progress(console=console, disable=not is_terminal()) as progress:
         task = progress.add_task("Storing", total=len(files))
         for answer in upload(connection, files, collection, None):

