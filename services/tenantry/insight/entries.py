@@ -13,6 +13,7 @@ _LONGEST_TEXT = 256
 # A sum of nine million of these still fits the 64 bits of a column and of the contract.
 _LARGEST = 10**12
 _LONGEST_NS = 10**16
+_LATEST_US = 2**57  # in the year 6537; a thousandfold of it still fits
 _GROWTH = math.log(1.02)
 
 
@@ -105,6 +106,7 @@ def fitting(entry: Entry) -> Entry:
         entry,
         key_id=_text(entry.key_id),
         end_user=_text(entry.end_user),
+        settled_us=_within(entry.settled_us, _LATEST_US),
         usage=replace(
             usage,
             input_tokens=_within(usage.input_tokens),
@@ -122,7 +124,7 @@ def fitting(entry: Entry) -> Entry:
 
 
 def latency_bucket(latency_ns: int) -> int:
-    """The number of the bucket that a latency falls into: bucket b holds (1.02^(b-1), 1.02^b] microseconds.
+    """The number of the bucket that a latency falls into: bucket b holds (1.02^(b-1), 1.02^b] microseconds, 0 up to one.
 
     Buckets that grow by a constant factor give any percentile to within 1 % of its value, and can be counted in SQL
     (DDSketch, Masson et al., VLDB 2019).
@@ -131,7 +133,9 @@ def latency_bucket(latency_ns: int) -> int:
 
 
 def bucket_ms(bucket: int) -> float:
-    """The latency in milliseconds that stands for a bucket: at most 1 % from each that fell into it."""
+    """The latency in milliseconds that stands for a bucket: at most 1 % from each that fell into it, 0 for the first."""
+    if bucket == 0:
+        return 0.0
     top = math.exp(bucket * _GROWTH)
     return 2 * top / (1 + math.exp(_GROWTH)) / 1000
 

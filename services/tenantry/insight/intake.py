@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tenantry.insight.spans import Bounds, Reported, Span, kept
 from tenantry.insight.store import Jobs, Traces
@@ -28,6 +29,15 @@ _PLATFORM = Platform()
 Read = Callable[[], Sequence[Reported]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A report that waits."""
+
+    spans: int
+    size: int
+    read: Read
+
+
 class Intake:
     """Takes reports of spans. Spans are best effort: what finds the queue full is not kept, and its sender is told."""
 
@@ -36,18 +46,20 @@ class Intake:
         self._jobs = jobs
         self._clock = clock
         self._bounds = bounds
-        self._queue: deque[tuple[int, Read]] = deque()
+        self._queue: deque[_Report] = deque()
         self._queued = 0
+        self._queued_bytes = 0
         self._unswept = 0
         self._full = asyncio.Event()
 
-    def offer(self, spans: int, read: Read) -> bool:
-        """Queues a report of so many spans; False when there is no room for it."""
-        if self._queued + spans > self._bounds.queued:
+    def offer(self, spans: int, size: int, read: Read) -> bool:
+        """Queues a report of so many spans and bytes; False when there is no room for it."""
+        if self._queued + spans > self._bounds.queued or self._queued_bytes + size > self._bounds.queued_bytes:
             return False
         if spans:
-            self._queue.append((spans, read))
+            self._queue.append(_Report(spans, size, read))
             self._queued += spans
+            self._queued_bytes += size
         return True
 
     async def write(self) -> None:
@@ -69,16 +81,16 @@ class Intake:
         while self._queue:
             taken = self._take()
             try:
-                spans = await asyncio.to_thread(_kept, [read for _, read in taken])
+                spans = await asyncio.to_thread(_kept, [report.read for report in taken])
                 if spans:
                     self._unswept += await self._traces.add(_PLATFORM, spans)
             except (Unavailable, asyncio.CancelledError):
                 self._queue.extendleft(reversed(taken))
                 raise
             except TenantryError:
-                self._queued -= sum(count for count, _ in taken)  # it would be refused for ever
+                self._forget(taken)  # it would be refused for ever
                 raise
-            self._queued -= sum(count for count, _ in taken)
+            self._forget(taken)
             if self._unswept >= _SWEEP_AFTER:
                 self._full.set()
 
@@ -120,9 +132,13 @@ class Intake:
             full.cancel()
             due.cancel()
 
-    def _take(self) -> list[tuple[int, Read]]:
-        taken: list[tuple[int, Read]] = []
-        while self._queue and sum(count for count, _ in taken) < _AT_ONCE:
+    def _forget(self, taken: Sequence[_Report]) -> None:
+        self._queued -= sum(report.spans for report in taken)
+        self._queued_bytes -= sum(report.size for report in taken)
+
+    def _take(self) -> list[_Report]:
+        taken: list[_Report] = []
+        while self._queue and sum(report.spans for report in taken) < _AT_ONCE:
             taken.append(self._queue.popleft())
         return taken
 

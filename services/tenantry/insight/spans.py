@@ -35,12 +35,13 @@ Value = str | bool | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is kept: spans in all and in a trace, and for how long. `queued` spans may wait to be written."""
+    """How much is kept: spans in all and in a trace, and for how long. So many spans and bytes may wait to be written."""
 
     spans: int = 500_000
     spans_in_trace: int = 1000
     age_s: float = 7 * 86400.0
     queued: int = 20_000
+    queued_bytes: int = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

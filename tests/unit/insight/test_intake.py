@@ -63,12 +63,12 @@ def reported(number: int) -> Reported:
 
 
 def offer(intake: Intake, spans: int, first: int = 1) -> bool:
-    return intake.offer(spans, lambda: [reported(number) for number in range(first, first + spans)])
+    return intake.offer(spans, 100 * spans, lambda: [reported(number) for number in range(first, first + spans)])
 
 
 async def test_what_is_offered_is_written_without_the_junk(intake: Intake, store: Store) -> None:
     assert offer(intake, 3)
-    assert intake.offer(1, lambda: [Reported(b"", b"", b"", "", "", 0, 0, False, ())])
+    assert intake.offer(1, 0, lambda: [Reported(b"", b"", b"", "", "", 0, 0, False, ())])
     await intake.flush()
     assert [int(span.span_id, 16) for span in store.stored] == [1, 2, 3]
 
@@ -79,6 +79,13 @@ async def test_what_finds_the_queue_full_is_not_taken_and_there_is_room_after_wr
     assert offer(intake, 4096) and not offer(intake, 1000) and offer(intake, 904)
     await intake.flush()
     assert len(store.stored) == 5000 and offer(intake, 5000)
+
+
+async def test_large_reports_fill_the_queue_too(store: Store, clock: FrozenClock) -> None:
+    intake = Intake(store, store, clock, Bounds(queued_bytes=250))  # type: ignore[arg-type]
+    assert offer(intake, 1) and offer(intake, 1) and not offer(intake, 1)
+    await intake.flush()
+    assert offer(intake, 2)
 
 
 async def test_a_store_that_is_away_gets_the_same_spans_when_it_is_back(

@@ -32,7 +32,7 @@ class ExportService(grpc_pb.TraceServiceServicer):
         if spans > MOST_SPANS:
             message = f"has {spans} spans, which is more than {MOST_SPANS}"
             raise InvalidArgument("resource_spans", message, reason=Reason.TOO_LARGE)
-        if self._intake.offer(spans, lambda: list(_reported(request))):
+        if self._intake.offer(spans, request.ByteSize(), lambda: list(_reported(request))):
             return pb.ExportTraceServiceResponse()
         rejected = pb.ExportTracePartialSuccess(rejected_spans=spans, error_message=_FULL)
         return pb.ExportTraceServiceResponse(partial_success=rejected)

@@ -120,7 +120,7 @@ class Span(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """attributes as they were recorded."""
+        """attributes as they were recorded: those whose names say that they hold no content, cut to 256 characters each."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class GetTraceResponse(_message.Message):
 
     @_builtins.property
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
-        """spans by start time."""
+        """spans by start time, at most 1000."""
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TraceServiceStub(object):
-    """TraceService reads traces, of the caller's tenant alone.
+    """TraceService reads traces, of the caller's tenant alone: of each trace the spans that carry the tenant. Traces are kept for
+    some days, and fewer when there are very many.
     """
 
     def __init__(self, channel):
@@ -48,7 +49,8 @@ class TraceServiceStub(object):
 
 
 class TraceServiceServicer(object):
-    """TraceService reads traces, of the caller's tenant alone.
+    """TraceService reads traces, of the caller's tenant alone: of each trace the spans that carry the tenant. Traces are kept for
+    some days, and fewer when there are very many.
     """
 
     def ListTraces(self, request, context):
@@ -87,7 +89,8 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TraceService(object):
-    """TraceService reads traces, of the caller's tenant alone.
+    """TraceService reads traces, of the caller's tenant alone: of each trace the spans that carry the tenant. Traces are kept for
+    some days, and fewer when there are very many.
     """
 
     @staticmethod

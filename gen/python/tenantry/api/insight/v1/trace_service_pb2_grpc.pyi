@@ -13,7 +13,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TraceServiceStub:
-    """TraceService reads traces, of the caller's tenant alone."""
+    """TraceService reads traces, of the caller's tenant alone: of each trace the spans that carry the tenant. Traces are kept for
+    some days, and fewer when there are very many.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTraces: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.ListTracesRequest, _trace_service_pb2.ListTracesResponse]
@@ -22,7 +24,9 @@ class TraceServiceStub:
     """GetTrace reads one trace by its id or the request's id. Errors: NOT_FOUND, also for another tenant's."""
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """TraceService reads traces, of the caller's tenant alone."""
+    """TraceService reads traces, of the caller's tenant alone: of each trace the spans that carry the tenant. Traces are kept for
+    some days, and fewer when there are very many.
+    """
 
     @_abc_1.abstractmethod
     def ListTraces(

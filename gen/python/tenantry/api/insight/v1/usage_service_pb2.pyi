@@ -83,13 +83,13 @@ class UsageSum(_message.Message):
     cache_hits: _builtins.int
     """cache_hits among them."""
     failures: _builtins.int
-    """failures: how many did not end OK."""
+    """failures: how many are known not to have ended OK."""
     estimated: _builtins.int
     """estimated: how many were never truly settled."""
     latency_p50_ms: _builtins.float
-    """latency_p50_ms in milliseconds."""
+    """latency_p50_ms is the median in milliseconds, within 1 %, of true settlements. 0: there are none."""
     latency_p95_ms: _builtins.float
-    """latency_p95_ms in milliseconds."""
+    """latency_p95_ms is the 95th percentile in milliseconds, within 1 %, of true settlements. 0: there are none."""
     def __init__(
         self,
         *,
@@ -128,7 +128,7 @@ class GetUsageRequest(_message.Message):
     """grouping of the sums. Unspecified: none, the total only."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time, included. Absent: 30 days before the end."""
+        """start_time, included, at most 366 days before the end. Absent: 30 days before the end."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

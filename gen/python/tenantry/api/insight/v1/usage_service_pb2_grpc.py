@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UsageServiceStub(object):
-    """UsageService reads the ledger of a tenant.
+    """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class UsageServiceStub(object):
 
 
 class UsageServiceServicer(object):
-    """UsageService reads the ledger of a tenant.
+    """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them.
     """
 
     def GetUsage(self, request, context):
@@ -87,7 +87,7 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService(object):
-    """UsageService reads the ledger of a tenant.
+    """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """UsageService reads the ledger of a tenant."""
+    """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetUsageRequest, _usage_service_pb2.GetUsageResponse]
@@ -22,7 +22,7 @@ class UsageServiceStub:
     """ListUsageRecords lists the entries of the ledger, newest first."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """UsageService reads the ledger of a tenant."""
+    """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them."""
 
     @_abc_1.abstractmethod
     def GetUsage(
