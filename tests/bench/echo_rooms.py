@@ -74,13 +74,15 @@ def _prompts(state: Path) -> tuple[Hosted, Prepare]:
 
 def _models(state: Path) -> tuple[Hosted, Prepare]:
     from tenantry.api.models.v1 import model_service_pb2 as pb
-    from tenantry.models import server, settings
+    from tenantry.models import server
+    from tenantry.models.settings import Settings
 
     async def prepare(room: Served) -> bytes:
         await _provision(room)
         return pb.SelectModelRequest().SerializeToString()
 
-    return Hosted("models", server.build, settings.from_environment()), prepare
+    settings = Settings(f"sqlite+aiosqlite:///{state}/models.db", state / "models.key")
+    return Hosted("models", server.build, settings), prepare
 
 
 def _cache(state: Path) -> tuple[Hosted, Prepare]:

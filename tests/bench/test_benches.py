@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo
+from tests.bench import echo, leaks, memory, path
 from tests.bench.report import Report
 
 
@@ -19,3 +19,19 @@ def printed(report: Report, capsys: pytest.CaptureFixture[str]) -> dict[str, Any
 def test_echo_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(echo.run(rounds=1, seconds=1.0, most_calls=3), capsys)
     assert {f"{rpc.name}_ratio" for rpc in echo.RPCS} <= figures.keys()
+
+
+def test_path_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    report = path.run(runs=(("cohosted", 0.01),), size=path.Size(rounds=1, seconds=10.0, most_calls=3))
+    figures = printed(report, capsys)
+    ways = ("bare_openai_SDK", "hit", "miss_extractive", "miss_openai_SDK")
+    assert {f"cohosted_{way}_p50_ms" for way in ways} <= figures.keys()
+
+
+def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(memory.run(topologies=("cohosted",), seconds=10.0, most_calls=3), capsys)
+    assert figures["cohosted_loaded_mb"] > 0
+
+
+def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(leaks.run(operations=50, full=False), capsys)["foreign_marks"] == 0
