@@ -41,7 +41,7 @@ from tenantry.retrieval.limits import Limits, Totals, check_room
 from tenantry.retrieval.store import Document, Epoch, Key
 
 # A write that takes longer has lost its claim; store_weaviate gives up before that.
-CLAIM_S = 30.0
+CLAIM_S = 20.0
 
 _metadata = MetaData()
 _shards = Table(

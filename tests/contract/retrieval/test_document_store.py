@@ -95,7 +95,7 @@ async def test_an_empty_tenant_finds_nothing(store: DocumentStore, tenant: Tenan
 
 
 @pytest.mark.parametrize(
-    "words", [('"',), ("*",), ("b", "OR", "c"), ("NEAR(x y)",), ("title:x",), ("-x",), ("(",), ("x^2",), ("{b}",)]
+    "words", [('"',), ("*",), ("b", "OR", "c"), ("NEAR(x y)",), ("heading:x",), ("-x",), ("(",), ("x^2",), ("{b}",)]
 )
 async def test_no_word_means_anything_to_the_engine(store: DocumentStore, tenant: Tenant, words: tuple[str]) -> None:
     await put(store, tenant, A, ["plain text"])

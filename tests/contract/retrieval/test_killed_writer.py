@@ -18,7 +18,7 @@ from tests.harness.poll import until
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("after", [1, 5, 11])
+@pytest.mark.parametrize("after", [1, 7])
 async def test_what_was_acknowledged_is_there_and_whole(
     kind: str, addresses: list[str], open_store: Open, new_tenant: Callable[[], Tenant], tmp_path: Path, after: int
 ) -> None:
@@ -61,7 +61,8 @@ async def _write_until_killed(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
-    for line in (await process.stdout.read()).splitlines():
+    whole, _, _ = (await process.stdout.read()).rpartition(b"\n")  # the last line may be cut off
+    for line in whole.splitlines():
         document, version = line.split()
         acknowledged[document.decode()] = int(version)
     await process.wait()
