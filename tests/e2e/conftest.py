@@ -16,7 +16,7 @@ from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from tenantry.api.models.v1 import model_service_pb2 as model_pb
 from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
-from tests.harness.mesh import RunningMesh, TenantKeys
+from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
 from tests.harness.provider import ProviderServer, provider
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -33,13 +33,15 @@ class Client:
     def ask(self, question: str, **more: Any) -> pb.GenerateContentResponse:
         """One question, one answer."""
         query = pb.GenerationQuery(question=question, **more)
-        return GatewayServiceStub(self.channel).GenerateContent(pb.GenerateContentRequest(query=query), timeout=60)
+        return stub_of(GatewayServiceStub, self.channel).GenerateContent(
+            pb.GenerateContentRequest(query=query), timeout=60
+        )
 
     def stream(self, question: str, **more: Any) -> Any:
         """One question, its answer as it comes."""
         query = pb.GenerationQuery(question=question, **more)
         request = pb.StreamGenerateContentRequest(query=query)
-        return GatewayServiceStub(self.channel).StreamGenerateContent(request, timeout=60)
+        return stub_of(GatewayServiceStub, self.channel).StreamGenerateContent(request, timeout=60)
 
 
 def client_of(mesh: RunningMesh, name: str, documents: dict[str, str]) -> Client:
@@ -67,7 +69,7 @@ def demo(mesh: RunningMesh) -> dict[str, Client]:
 
 def register(client: Client, fake: ProviderServer, model: str, *, fallbacks: tuple[str, ...] = ()) -> None:
     """A model of this tenant's own at the provider, with what it falls back to."""
-    models = ModelServiceStub(client.channel)
+    models = stub_of(ModelServiceStub, client.channel)
     registered = model_pb.Model(
         model=model,
         provider=model_pb.PROVIDER_OPENAI,

@@ -15,7 +15,7 @@ from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
 from tenantry.api.retrieval.v1 import document_service_pb2 as document_pb
 from tenantry.api.retrieval.v1.document_service_pb2_grpc import DocumentServiceStub
 from tests.e2e.conftest import Client, client_of, questions, register
-from tests.harness.mesh import RunningMesh
+from tests.harness.mesh import RunningMesh, stub_of
 from tests.harness.poll import until
 from tests.harness.provider import ProviderServer, Reply
 
@@ -84,7 +84,7 @@ def test_an_unchanged_document_sent_again_leaves_the_cache_as_it_is(mesh: Runnin
     documents = {"hours": "# Hours\n\nThe shop opens at nine o'clock in the morning."}
     client = client_of(mesh, "unchanged", documents)
     request = document_pb.UpsertDocumentsRequest(document="hours", text=documents["hours"].encode())
-    answers = list(DocumentServiceStub(client.channel).UpsertDocuments(iter([request])))
+    answers = list(stub_of(DocumentServiceStub, client.channel).UpsertDocuments(iter([request])))
     assert [one.outcome for one in answers] == [document_pb.UPSERT_OUTCOME_UNCHANGED]
 
 
@@ -97,7 +97,7 @@ def test_an_equal_question_of_another_tenant_is_no_hit(mesh: RunningMesh) -> Non
 
 async def test_the_ledger_has_one_entry_a_request_and_sums_it(mesh: RunningMesh) -> None:
     client = client_of(mesh, "ledger", {"hours": "# Hours\n\nThe shop opens at nine o'clock in the morning."})
-    stub = UsageServiceStub(client.channel)
+    stub = stub_of(UsageServiceStub, client.channel)
     first = client.ask("When does the shop open?", end_user="ann")
     settled = [first.summary]
     for user in ("ann", "ben"):
@@ -133,7 +133,7 @@ async def test_the_ledger_has_one_entry_a_request_and_sums_it(mesh: RunningMesh)
 async def test_a_trace_is_listed_and_shows_the_services(mesh: RunningMesh) -> None:
     client = client_of(mesh, "traced", {"hours": "# Hours\n\nThe shop opens at nine o'clock in the morning."})
     summary = client.ask("When does the shop open?").summary
-    stub = TraceServiceStub(client.channel)
+    stub = stub_of(TraceServiceStub, client.channel)
 
     def spans() -> set[str]:
         try:

@@ -155,6 +155,11 @@ class RunningMesh:
                 process.wait()
 
 
+def stub_of(kind: Any, channel: grpc.Channel) -> Any:
+    """A generated stub on a channel that blocks: the stubs' types are those of `grpc.aio` alone."""
+    return kind(channel)
+
+
 @contextlib.contextmanager
 def running_mesh(topology: Topology, state: Path, **environment: str) -> Iterator[RunningMesh]:
     """A mesh with its own state, while the block runs."""

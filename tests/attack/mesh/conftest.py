@@ -16,7 +16,7 @@ from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.kit import call
 from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
-from tests.harness.mesh import RunningMesh, TenantKeys
+from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
 
 Metadata = list[tuple[str, str]]
 
@@ -48,7 +48,7 @@ class People:
 
     def assertion(self, key: str) -> Metadata:
         """What tenancy says of a key, as it travels inside the mesh."""
-        stub = IdentityServiceStub(self.channel(self.mesh.addresses["tenancy"]))
+        stub = stub_of(IdentityServiceStub, self.channel(self.mesh.addresses["tenancy"]))
         request = identity_pb.AuthenticateCallerRequest(credential=key)
         answer: Any = stub.AuthenticateCaller(request, metadata=((call.SERVICE, self.tokens["gateway"]),), timeout=10)
         pairs = [(call.ASSERTION, answer.assertion)]
@@ -62,7 +62,7 @@ def people(mesh: RunningMesh) -> Iterator[People]:
         pytest.skip("these attacks are inside the mesh: its services' own addresses are not known")
     suffix = secrets.token_hex(3)
     own, other = mesh.tenant(f"own-{suffix}"), mesh.tenant(f"other-{suffix}")
-    keys = KeyServiceStub(mesh.channel(mesh.operator_key))
+    keys = stub_of(KeyServiceStub, mesh.channel(mesh.operator_key))
     admin: Any = keys.CreateApiKey(
         key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[ORGANISATION_ADMIN]))
     )

@@ -26,6 +26,7 @@ from tenantry.tenancy.settings import Settings
 from tenantry.tenancy.store import PLATFORM
 from tests.attack.mesh.conftest import Metadata, People
 from tests.attack.mesh.contracts import outcome_of
+from tests.harness.mesh import stub_of
 
 BAD_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
 NO_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
@@ -34,7 +35,7 @@ BAD_IDENTITY = ("UNAUTHENTICATED", "SERVICE_IDENTITY_INVALID")
 
 def list_documents(people: People, metadata: Metadata, address: str = "") -> tuple[str, str] | list[str]:
     """What retrieval says to such a call: its documents, or code and reason of the refusal."""
-    stub = DocumentServiceStub(people.channel(address or people.mesh.addresses["retrieval"]))
+    stub = stub_of(DocumentServiceStub, people.channel(address or people.mesh.addresses["retrieval"]))
     try:
         answer = stub.ListDocuments(document_pb.ListDocumentsRequest(), metadata=tuple(metadata), timeout=10)
     except grpc.RpcError as error:
@@ -204,11 +205,11 @@ def test_a_tenant_header_in_mixed_case_is_not_even_sent(people: People) -> None:
 
 def test_a_trace_of_another_tenant_joined_by_its_traceparent(people: People, documents: None) -> None:
     edge = people.channel(people.mesh.edge)
-    theirs = DocumentServiceStub(edge).ListDocuments.with_call(
+    theirs = stub_of(DocumentServiceStub, edge).ListDocuments.with_call(
         document_pb.ListDocumentsRequest(), metadata=(("authorization", f"Bearer {people.other.key}"),)
     )[1]
     request_id = dict(theirs.trailing_metadata())[call.REQUEST_ID]
-    stub = TraceServiceStub(edge)
+    stub = stub_of(TraceServiceStub, edge)
     as_other, as_own = ((("authorization", f"Bearer {one.key}"),) for one in (people.other, people.own))
     found = _trace_of(stub, request_id, as_other)
     forged = ("traceparent", f"00-{found.trace.trace_id}-{found.spans[0].span_id}-01")
@@ -216,7 +217,9 @@ def test_a_trace_of_another_tenant_joined_by_its_traceparent(people: People, doc
     inside = [*people.assertion(people.own.key), forged]
     assert list_documents(people, inside) == ["mine"]
     # Whatever was sent is stored once a later trace is.
-    later = DocumentServiceStub(edge).ListDocuments.with_call(document_pb.ListDocumentsRequest(), metadata=as_own)[1]
+    later = stub_of(DocumentServiceStub, edge).ListDocuments.with_call(
+        document_pb.ListDocumentsRequest(), metadata=as_own
+    )[1]
     _trace_of(stub, dict(later.trailing_metadata())[call.REQUEST_ID], as_own)
     again = stub.GetTrace(trace_pb.GetTraceRequest(trace_id=found.trace.trace_id), metadata=as_other)
     assert {one.span_id for one in again.spans} == {one.span_id for one in found.spans}
