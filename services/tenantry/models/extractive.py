@@ -6,9 +6,9 @@ A sentence covers the words that stand in it, and to a lesser degree those of it
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tenantry.models.generation import Passage
 from tenantry.models.sentences import sentences_of, stems_of
@@ -31,6 +31,9 @@ _FIGURE = re.compile(
 _ASKS_FIGURE = re.compile(
     r"\b(?:how (?:long|many|much|often|soon|far|old|big|fast)|when|what (?:time|temperature)|which year)\b"
 )
+# What was read of so many passages is kept: those that are asked about are asked about again. A longer one is not worth it.
+_REMEMBERED = 512
+_LONG_CHARS = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,86 +45,115 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    number: int
-    place: int
-    text: str
-    own: frozenset[str]
-    heading: frozenset[str]
-    before: frozenset[str]
+class Read:
+    """A passage's sentences, and for each stem those that have it themselves or in a heading above, a bit a sentence."""
+
+    sentences: tuple[str, ...]
+    own: dict[str, int]
+    above: dict[str, int]
 
 
 def answer(question: str, passages: Sequence[Passage]) -> list[Told]:
     """One to three sentences that answer the question, best first; none when nothing fits."""
     asked = list(dict.fromkeys(stems_of(question)))
-    candidates = [one for rank, passage in enumerate(passages) for one in _candidates(rank, passage)]
-    if not asked or not candidates:
+    texts = [read(passage) for passage in passages]
+    if not asked or not texts:
         return []
-    weights = _weights(asked, candidates)
+    weights = _weights(asked, texts)
     for kind in _KIND.findall(question.lower()):
         for stem in stems_of(kind):
             if stem in weights:
                 weights[stem] *= _KIND_SHARE
     figures = bool(_ASKS_FIGURE.search(question.lower()))
-    scored = sorted(
-        ((_score(one, weights, figures), one) for one in candidates), key=lambda pair: (-pair[0], pair[1].place)
-    )
-    return _choose([(score, one) for score, one in scored if _fits(one, weights)], weights)
+    scored = [
+        one
+        for rank, (passage, text) in enumerate(zip(passages, texts, strict=True))
+        for one in _scored(passage.number, rank, text, weights, figures)
+    ]
+    # Sorting keeps the order of equals: that of the passages.
+    return _choose(sorted(scored, key=lambda one: -one.score))
 
 
-def _candidates(rank: int, passage: Passage) -> list[_Candidate]:
-    found: list[_Candidate] = []
-    heading = frozenset(stems_of(f"{passage.title} {passage.heading}"))
-    before: frozenset[str] = frozenset()
-    for place, (text, inner) in enumerate(sentences_of(passage.text)):
-        own = frozenset(stems_of(text))
-        above = heading.union(stems_of(inner)) if inner else heading
-        if own:
-            found.append(_Candidate(passage.number, rank * 1000 + place, text, own, above, before))
-        before = own
-    return found
+def read(passage: Passage) -> Read:
+    """What is in a passage. Takes up to a millisecond for each thousand characters, unless it was read lately."""
+    how = _read.__wrapped__ if len(passage.text) > _LONG_CHARS else _read
+    return how(passage.title, passage.heading, passage.text)
 
 
-def _weights(asked: Sequence[str], candidates: Sequence[_Candidate]) -> dict[str, float]:
-    counts = Counter(stem for one in candidates for stem in one.own | one.heading)
-    return {stem: math.log(1 + (len(candidates) - counts[stem] + 0.5) / (counts[stem] + 0.5)) + 0.1 for stem in asked}
+@lru_cache(maxsize=_REMEMBERED)
+def _read(title: str, heading: str, text: str) -> Read:
+    sentences: list[str] = []
+    own: dict[str, int] = {}
+    above: dict[str, int] = {}
+    for place, (sentence, inner) in enumerate(sentences_of(text)):
+        sentences.append(sentence)
+        for stem in stems_of(sentence):
+            own[stem] = own.get(stem, 0) | 1 << place
+        for stem in stems_of(inner) if inner else ():
+            above[stem] = above.get(stem, 0) | 1 << place
+    everywhere = (1 << len(sentences)) - 1
+    for stem in stems_of(f"{title} {heading}"):
+        above[stem] = everywhere
+    return Read(tuple(sentences), own, above)
 
 
-def _covered(one: _Candidate, weights: dict[str, float]) -> float:
-    covered = 0.0
-    for stem, weight in weights.items():
-        if stem in one.own:
-            covered += weight
-        elif stem in one.heading:
-            covered += weight * _HEADING_SHARE
-        elif stem in one.before:
-            covered += weight * _BEFORE_SHARE
-    return covered / sum(weights.values())
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    score: float
+    told: Told
+    stems: frozenset[str]
 
 
-def _fits(one: _Candidate, weights: dict[str, float]) -> bool:
-    alone = sum(weight for stem, weight in weights.items() if stem in one.own) / sum(weights.values())
-    return alone >= COVERED_ALONE and _covered(one, weights) >= COVERED
+def _weights(asked: Sequence[str], texts: Sequence[Read]) -> dict[str, float]:
+    total = sum(len(text.sentences) for text in texts)
+    weights: dict[str, float] = {}
+    for stem in asked:
+        count = sum((text.own.get(stem, 0) | text.above.get(stem, 0)).bit_count() for text in texts)
+        weights[stem] = math.log(1 + (total - count + 0.5) / (count + 0.5)) + 0.1
+    return weights
 
 
-def _score(one: _Candidate, weights: dict[str, float], figures: bool) -> float:
-    score = _covered(one, weights)
-    if figures and _FIGURE.search(one.text):
-        score += 0.15
-    # Retrieval's best passages and a passage's first sentences answer more often; a very long sentence says much of other things.
-    return score - 0.01 * (one.place // 1000) - 0.005 * min(one.place % 1000, 10) - 0.0002 * max(0, len(one.text) - 200)
+def _scored(number: int, rank: int, text: Read, weights: dict[str, float], figures: bool) -> Iterator[_Scored]:
+    """The sentences that cover enough of the question, with their scores."""
+    whole = sum(weights.values())
+    found = [(stem, weight, text.own.get(stem, 0), text.above.get(stem, 0)) for stem, weight in weights.items()]
+    some = 0
+    for _, _, own, _ in found:
+        some |= own
+    while some:
+        bit = some & -some
+        some ^= bit
+        alone = covered = 0.0
+        for _, weight, own, above in found:
+            if own & bit:
+                alone += weight
+                covered += weight
+            elif above & bit:
+                covered += weight * _HEADING_SHARE
+            elif own << 1 & bit:
+                covered += weight * _BEFORE_SHARE
+        if alone >= COVERED_ALONE * whole and covered >= COVERED * whole:
+            place = bit.bit_length() - 1
+            sentence = text.sentences[place]
+            stems = frozenset(stem for stem, _, own, _ in found if own & bit)
+            yield _Scored(_score(covered / whole, rank, place, sentence, figures), Told(sentence, number), stems)
 
 
-def _choose(scored: Sequence[tuple[float, _Candidate]], weights: dict[str, float]) -> list[Told]:
-    told: list[Told] = []
+def _score(covered: float, rank: int, place: int, sentence: str, figures: bool) -> float:
+    if figures and _FIGURE.search(sentence):
+        covered += 0.15
+    # Retrieval's best passages and a passage's first sentences answer more often; a very long one says much of other things.
+    return covered - 0.01 * rank - 0.005 * min(place, 10) - 0.0002 * max(0, len(sentence) - 200)
+
+
+def _choose(scored: Sequence[_Scored]) -> list[Told]:
+    chosen: list[Told] = []
     known: set[str] = set()
-    for score, one in scored:
-        if len(told) == MOST_SENTENCES or score < scored[0][0] * ALSO_TOLD:
+    for one in scored:
+        if len(chosen) == MOST_SENTENCES or one.score < scored[0].score * ALSO_TOLD:
             break
-        if told and not (one.own & weights.keys()) - known:
+        if chosen and (one.stems <= known or any(one.told.text == other.text for other in chosen)):
             continue
-        if any(one.text == other.text for other in told):
-            continue
-        told.append(Told(one.text, one.number))
-        known |= one.own & weights.keys()
-    return told
+        chosen.append(one.told)
+        known |= one.stems
+    return chosen
