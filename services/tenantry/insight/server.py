@@ -21,7 +21,6 @@ from tenantry.insight.store_sql.traces import SqlTraces
 from tenantry.insight.traces import TraceReading
 from tenantry.insight.usage import UsageReading
 from tenantry.kit import lifecycle
-from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.ids import new_id
@@ -46,8 +45,6 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         reader = Reader(MeshOutbox(mesh.channel("quota")), ledger, jobs, clock)
         intake = Intake(traces, jobs, clock, settings.bounds)
         reading = TraceReading(traces)
-        # Remembers nothing; but trims the log of changes to the table of tenants.
-        poller = Poller(database, [])
         yield Room(
             "insight",
             [
@@ -56,7 +53,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 (_ADD_EXPORT_TO_SERVER, ExportService(intake)),
                 (lifecycle.add_to_server, lifecycle.LifecycleService(reading.provision, reading.deprovision)),
             ],
-            [poller.run, reader.run, intake.write, intake.sweep],
+            [reader.run, intake.write, intake.sweep],
         )
         await intake.close()
     finally:

@@ -5,8 +5,10 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import func, select
 
 from tenantry.insight.spans import Position
+from tenantry.insight.store_sql.tables import SPANS, TRACES
 from tenantry.insight.store_sql.traces import SqlTraces
 from tenantry.kit.owner import Platform
 from tenantry.kit.sql import Database, migrate
@@ -18,14 +20,19 @@ IN_TRACE = 20
 
 
 @pytest.fixture
-async def traces(sql_url: str, clock: FrozenClock) -> AsyncIterator[SqlTraces]:
+async def database(sql_url: str) -> AsyncIterator[Database]:
     database = Database(sql_url, "insight")
     await migrate(database, "tenantry.insight.migrations")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def traces(database: Database, clock: FrozenClock) -> SqlTraces:
     traces = SqlTraces(database, clock, IN_TRACE)
     for tenant in (ACME, GLOBEX):
         assert await traces.add_tenant(tenant, "pro")
-    yield traces
-    await database.close()
+    return traces
 
 
 def trace_id(number: int) -> str:
@@ -139,3 +146,41 @@ async def test_writers_of_the_same_trace_at_once_agree(traces: SqlTraces) -> Non
     assert sum(await asyncio.gather(*writers)) == 7
     [trace] = await traces.traces(ACME, None, 10)
     assert trace.spans == 8
+
+
+async def orphans(database: Database) -> int:
+    """Spans whose trace has no row, so that no limit would ever find them."""
+    of_a_trace = select(TRACES.c.trace_id).where(
+        TRACES.c.tenant == SPANS.c.tenant, TRACES.c.trace_id == SPANS.c.trace_id
+    )
+    async with database.read() as connection:
+        query = select(func.count()).select_from(SPANS).where(~of_a_trace.exists())
+        return (await connection.execute(query)).scalar_one()
+
+
+async def test_a_tenant_that_goes_while_its_spans_are_written_leaves_none(
+    database: Database, traces: SqlTraces
+) -> None:
+    async def write(number: int) -> None:
+        await traces.add(EVERYONE, [span(one, trace_id(number)) for one in range(1, 5)])
+
+    async def go() -> None:
+        assert await traces.remove_tenant(ACME)
+        while await traces.delete(ACME, 3):
+            pass
+
+    await asyncio.gather(*map(write, range(1, 9)), go(), *map(write, range(9, 17)))
+    assert await traces.traces(ACME, None, 100) == [] and await orphans(database) == 0
+
+
+async def test_spans_that_come_while_their_trace_is_swept_are_counted_or_gone(
+    database: Database, traces: SqlTraces, clock: FrozenClock
+) -> None:
+    for turn in range(5):
+        await traces.add(EVERYONE, [span(1, trace_id(turn))])
+        more = [traces.add(EVERYONE, [span(number, trace_id(turn))]) for number in range(2, 6)]
+        await asyncio.gather(*more[:2], traces.delete_older(EVERYONE, clock.now() + 1, 100), *more[2:])
+        assert await orphans(database) == 0
+        for trace in await traces.traces(ACME, None, 100):
+            found = await traces.find(ACME, trace.trace_id)
+            assert found is not None and len(found[1]) == trace.spans

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.insight.spans import Position, Span, Trace, is_older_root
 from tenantry.insight.store_sql.tables import SPANS, TRACES
-from tenantry.kit import tenants
+from tenantry.kit import changes, tenants
 from tenantry.kit.clock import Clock
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.sql import Database
@@ -82,6 +82,8 @@ class SqlTraces:
 
     async def delete_older(self, owner: Platform, stored_before: float, most: int) -> int:
         async with self._database.write() as connection:
+            # Changes of the table of tenants are entered by kit; insight remembers no tenants, so that nobody reads them.
+            await changes.trim(connection, self._clock.now() - changes.KEEP_S)
             return await _delete_oldest(connection, TRACES.c.stored_at < stored_before, most)
 
     async def delete_surplus(self, owner: Platform, spans: int, most: int) -> int:
