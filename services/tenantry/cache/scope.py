@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from tenantry.cache.entry import Entry, Key
 from tenantry.kit.caller import Caller
+from tenantry.kit.mac import mac
 
 _SCOPE = "tenantry.cache.scope.1"
 _ENTRY = "tenantry.cache.entry.1"
@@ -17,12 +18,12 @@ _ENTRY = "tenantry.cache.entry.1"
 
 def scope_of(secret: bytes, viewer: Caller, key: Key) -> str:
     """The scope in hex: it names the entry in the store and says nothing of what is in it."""
-    return hmac.digest(secret, written(viewer, key), "sha256").hex()
+    return mac(secret, written(viewer, key)).hex()
 
 
 def mac_of(secret: bytes, scope: str, answer: bytes, documents_epoch: int) -> bytes:
     """What proves that the entry was stored by us, in this scope and under this epoch."""
-    return hmac.digest(secret, _counted((_ENTRY, scope, str(documents_epoch))).encode() + answer, "sha256")
+    return mac(secret, _counted((_ENTRY, scope, str(documents_epoch))).encode() + answer)
 
 
 def is_genuine(secret: bytes, scope: str, entry: Entry) -> bool:

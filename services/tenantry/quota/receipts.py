@@ -4,6 +4,7 @@ import hmac
 from dataclasses import dataclass
 
 from tenantry.kit.errors import PermissionDenied, Reason
+from tenantry.kit.mac import mac as made
 
 _PURPOSE = "tenantry.quota.receipt.1"
 
@@ -36,7 +37,7 @@ def mac_of(receipt: Receipt, secret: bytes) -> bytes:
         str(receipt.reserved_us),
     )
     fields = [text.encode() for text in texts]
-    return hmac.digest(secret, b"".join(b"%d:%b" % (len(field), field) for field in fields), "sha256")
+    return made(secret, b"".join([b"%d:%b" % (len(field), field) for field in fields]))
 
 
 def check(receipt: Receipt, mac: bytes, secret: bytes, tenant: str) -> None:

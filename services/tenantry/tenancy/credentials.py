@@ -11,6 +11,8 @@ import secrets
 import string
 from binascii import crc32
 
+from tenantry.kit.mac import mac
+
 PREFIX = "tnt_"
 ID_PREFIX = "key_"
 SECRET_BITS = 256
@@ -37,7 +39,7 @@ def key_id_of(credential: str) -> str | None:
 
 def digest_of(pepper: bytes, credential: str) -> bytes:
     """What is stored of a key."""
-    return hmac.digest(pepper, credential.encode("ascii"), "sha256")
+    return mac(pepper, credential.encode("ascii"))
 
 
 def matches(pepper: bytes, credential: str, digest: bytes) -> bool:
