@@ -51,6 +51,11 @@ class OpenFile:
             raise not_provisioned()
         return opened.connection
 
+    def is_open(self) -> bool:
+        """Whether `connection` for reading would have nothing to open or close, so that it need not be in a thread."""
+        opened = self._opened.get(False)
+        return opened is not None and opened.inode == _inode(self._path)
+
     def close(self) -> None:
         """In a thread, when nobody uses it."""
         self._close(False)
