@@ -1,0 +1,177 @@
+"""Content in what the mesh writes about its work: a marked text goes through everything, and must be found nowhere."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
+from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from tenantry.api.insight.v1 import trace_service_pb2 as trace_pb
+from tenantry.api.insight.v1.trace_service_pb2_grpc import TraceServiceStub
+from tenantry.api.models.v1 import model_service_pb2 as model_pb
+from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
+from tenantry.api.prompts.v1 import prompt_service_pb2 as prompt_pb
+from tenantry.api.prompts.v1.prompt_service_pb2_grpc import PromptServiceStub
+from tenantry.api.retrieval.v1 import document_service_pb2 as document_pb
+from tenantry.api.retrieval.v1.document_service_pb2_grpc import DocumentServiceStub
+from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
+from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
+from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
+from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tests.harness.mesh import RunningMesh, Topology, running_mesh, stub_of
+from tests.harness.otlp import Collector, collector
+from tests.harness.provider import ProviderServer, Reply, provider
+
+CANARY = "canary7c1f"
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[ProviderServer]:
+    """A provider whose errors quote what it was sent."""
+    started, stop, found = threading.Event(), asyncio.Event(), []
+
+    async def serve() -> None:
+        async with provider() as server:
+            found.extend((server, asyncio.get_running_loop()))
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    yield found[0]
+    found[1].call_soon_threadsafe(stop.set)
+    thread.join(10)
+
+
+def use_everything(mesh: RunningMesh, fake: ProviderServer) -> list[str]:
+    """Marked content through every door, where it is taken and where it is refused: the words of the refusals."""
+    tenant = mesh.tenant()
+    channel = mesh.channel(tenant.key)
+    said: list[str] = []
+
+    def call(method: Any, request: Any) -> Any:
+        try:
+            answer = method(request)
+            return list(answer) if hasattr(answer, "__next__") else answer
+        except grpc.RpcError as error:
+            told: Any = error
+            said.append(f"{told.details()} {list(told.trailing_metadata())!r}")
+            return None
+
+    documents, prompts = stub_of(DocumentServiceStub, channel), stub_of(PromptServiceStub, channel)
+    models, gateway = stub_of(ModelServiceStub, channel), stub_of(GatewayServiceStub, channel)
+    keys, tenants = stub_of(KeyServiceStub, channel), stub_of(TenantServiceStub, mesh.channel(mesh.operator_key))
+
+    text = f"# {CANARY}\n\nThe {CANARY} opens at nine.".encode()
+    for sent in (
+        document_pb.UpsertDocumentsRequest(document="a", title=CANARY, text=text),
+        document_pb.UpsertDocumentsRequest(document="b", text=text + b"\xff\xfe"),
+        document_pb.UpsertDocumentsRequest(document=f"{CANARY} /", text=text),
+        document_pb.UpsertDocumentsRequest(document="c", text=text * 200_000),
+    ):
+        for one in call(documents.UpsertDocuments, iter([sent])) or ():
+            said.append(one.description)
+    call(documents.SearchPassages, document_pb.SearchPassagesRequest(query=f"{CANARY} opens"))
+    call(documents.DeleteDocument, document_pb.DeleteDocumentRequest(document=f"{CANARY}/x"))
+
+    for name, source in (
+        ("ours", prompt_pb.PromptSource(system=f"Be {CANARY}.", user="{{ question }} {{ tone }}")),
+        ("broken", prompt_pb.PromptSource(user=f"{{{{ {CANARY} ")),
+        ("absent", prompt_pb.PromptSource(user=f"{{{{ {CANARY}.x.y }}}}")),
+        ("endless", prompt_pb.PromptSource(user=f"{CANARY}{{% for i in range(99999999) %}}{CANARY}{{% endfor %}}")),
+        ("bound", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"const": "{CANARY}"}}')),
+        ("schema", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"type": "{CANARY}"}}')),
+    ):
+        call(prompts.CreatePrompt, prompt_pb.CreatePromptRequest(prompt=name, source=source))
+        variables = {"question": CANARY, "tone": CANARY}
+        call(prompts.RenderPrompt, prompt_pb.RenderPromptRequest(prompt=name, variables=variables))
+    call(prompts.GetPrompt, prompt_pb.GetPromptRequest(prompt=f"{CANARY} {CANARY}"))
+
+    for model, credential in (("outside", f"sk-{CANARY}"), ("spare", f"sk-{CANARY}")):
+        registered = model_pb.Model(
+            model=model,
+            provider=model_pb.PROVIDER_OPENAI,
+            provider_model="x",
+            tenant=tenant.tenant,
+            base_url=fake.openai_url,
+            max_output_tokens=500,
+        )
+        call(models.RegisterModel, model_pb.RegisterModelRequest(model=registered))
+        secret = model_pb.SetProviderCredentialRequest(
+            tenant=tenant.tenant, provider=model_pb.PROVIDER_OPENAI, base_url=fake.openai_url, credential=credential
+        )
+        call(models.SetProviderCredential, secret)
+    call(models.SelectModel, model_pb.SelectModelRequest(model=f"{CANARY}?"))
+
+    queries: list[dict[str, Any]] = [
+        {"question": f"When does {CANARY} open?", "end_user": CANARY},
+        {"question": f"When does {CANARY} open?", "end_user": CANARY, "personal": True},
+        {"question": CANARY, "prompt": "ours", "variables": {"tone": CANARY}, "locale": CANARY},
+        {"question": CANARY, "prompt": "ours", "variables": {CANARY: CANARY}},
+        {"question": CANARY, "prompt": "bound"},
+        {"question": CANARY, "model": f"{CANARY} {CANARY}"},
+        {"question": CANARY * 10_000},
+        {"question": f"\x00{CANARY}"},
+        {"question": CANARY, "collections": [f"{CANARY} {CANARY}"]},
+        {"question": CANARY, "end_user": f"{CANARY}\n{CANARY}"},
+    ]
+    for query in queries:
+        call(gateway.GenerateContent, pb.GenerateContentRequest(query=pb.GenerationQuery(**query)))
+        call(gateway.StreamGenerateContent, pb.StreamGenerateContentRequest(query=pb.GenerationQuery(**query)))
+    answers = (
+        Reply(f"It is {CANARY}."),
+        Reply(status=500),
+        Reply(status=400),
+        Reply(status=401),
+        Reply(status=429, retry_after="1"),
+        Reply(garbage=True),
+        Reply(f"{CANARY} {CANARY}", cut_after=1),
+        Reply(f"{CANARY} {CANARY}", error_after=1),
+    )
+    for reply in answers:
+        fake.reply = reply
+        for place, rpc in enumerate((gateway.GenerateContent, gateway.StreamGenerateContent)):
+            query = pb.GenerationQuery(question=f"{CANARY} {reply.status}", model="outside", cache=pb.CACHE_USE_OFF)
+            request = (pb.GenerateContentRequest, pb.StreamGenerateContentRequest)[place](query=query)
+            call(rpc, request)
+
+    call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(display_name=CANARY, scopes=["generate"]))
+    call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(scopes=[CANARY]))
+    call(keys.RevokeApiKey, key_pb.RevokeApiKeyRequest(key_id=CANARY))
+    call(
+        tenants.CreateOrganisation, tenant_pb.CreateOrganisationRequest(organisation=f"{CANARY} !", display_name=CANARY)
+    )
+    call(tenants.GetTenant, tenant_pb.GetTenantRequest(tenant=f"{CANARY} !"))
+    for credential in (CANARY, f"tnt_{CANARY}", f"{tenant.key}{CANARY}"):
+        wrong = stub_of(DocumentServiceStub, mesh.channel(credential))
+        call(wrong.ListDocuments, document_pb.ListDocumentsRequest())
+    call(stub_of(TraceServiceStub, channel).GetTrace, trace_pb.GetTraceRequest(trace_id=CANARY))
+    listed = call(stub_of(TraceServiceStub, channel).ListTraces, trace_pb.ListTracesRequest())
+    return [*said, str(listed)]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("topology", ["cohosted", "processes"])
+def test_content_in_logs_spans_and_errors(tmp_path: Path, topology: Topology, fake: ProviderServer) -> None:
+    with collector() as taken:
+        with running_mesh(
+            topology, tmp_path / "state", TENANTRY_OTLP_ENDPOINT=taken.endpoint, TENANTRY_LOG_LEVEL="DEBUG"
+        ) as mesh:
+            said = use_everything(mesh, fake)
+        spans = [str(span) for _, span in taken.spans()]
+        logs = (tmp_path / "state" / "logs").glob("*.log")
+        lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
+    assert len(said) > 20 and len(lines) > 0
+    _check_covered(taken)
+    assert not [text[:2000] for text in (*said, *spans, *lines) if CANARY in text or CANARY.encode().hex() in text]
+
+
+def _check_covered(taken: Collector) -> None:
+    services = {service.removeprefix("tenantry-") for service, _ in taken.spans()}
+    assert services >= {"gateway", "tenancy", "prompts", "models", "quota", "cache", "retrieval", "insight"}
