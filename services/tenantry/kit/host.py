@@ -71,8 +71,10 @@ def run(hosted: Sequence[Hosted], settings: MeshSettings) -> None:
 
 
 async def _until_signal(hosted: Sequence[Hosted], settings: MeshSettings) -> None:
+    # Listening for signals from the start: one that comes early ends the process as it ends it later.
+    stopped = asyncio.create_task(until_stopped())
     async with hosting(hosted, settings):
-        await until_stopped()
+        await stopped
 
 
 @contextlib.asynccontextmanager
