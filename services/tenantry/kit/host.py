@@ -100,6 +100,8 @@ async def hosting(
             registry.add(room)
         await listener.start()
         stack.push_async_callback(listener.drain, settings.drain_s)
+        # What clients' last calls left is sent while insight, perhaps hosted here, still takes calls.
+        stack.push_async_callback(asyncio.to_thread, telemetry.flush)
         edge = None
         if "gateway" in meshes and settings.edge_listen:
             edge = Edge(meshes["gateway"][0], settings)

@@ -33,6 +33,10 @@ def position_of(token: str, kinds: Sequence[type]) -> list[str | int] | None:
         position = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
         if [type(part) for part in position] != list(kinds):
             raise ValueError
+        for part in position:
+            # A database refuses NUL, and no codec takes half a surrogate pair (UnicodeEncodeError is a ValueError).
+            if isinstance(part, str) and (b"\0" in part.encode()):
+                raise ValueError
     except (ValueError, TypeError):
         raise InvalidArgument("page.token", "is not a token that this list gave") from None
     return position

@@ -65,6 +65,8 @@ class MeshExporter(SpanExporter):
         self._loop = loop
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._loop.is_closed():
+            return SpanExportResult.FAILURE
         try:
             sent = asyncio.run_coroutine_threadsafe(self._send(spans), self._loop)
             sent.result(_EXPORT_WAIT_S)
