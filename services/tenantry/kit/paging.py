@@ -31,7 +31,7 @@ def position_of(token: str, kinds: Sequence[type]) -> list[str | int] | None:
         if len(token) > _LONGEST_TOKEN:
             raise ValueError
         position = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        if [type(part) for part in position] != list(kinds):
+        if not isinstance(position, list) or [type(part) for part in position] != list(kinds):
             raise ValueError
         for part in position:
             # A database refuses NUL, and no codec takes half a surrogate pair (UnicodeEncodeError is a ValueError).
