@@ -91,9 +91,9 @@ def test_an_answer_takes_milliseconds() -> None:
     given = passages_for("How long is the refund period?", "acme", 6)
     took: list[float] = []
     for _ in range(10):
-        started = time.perf_counter()
+        started = time.process_time()
         answer("How long is the refund period?", given)
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
     assert min(took) < 0.01
 
 
@@ -101,9 +101,9 @@ def test_an_answer_takes_milliseconds() -> None:
     "text", ["a" * 200_000, "| |\n" * 20_000, "*_" * 50_000, "1. " * 50_000, ". A" * 50_000, "-" * 99_999]
 )
 def test_hostile_texts_take_no_long_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     answer("How long is the refund period?", [passage(text)])
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_sentences_of_markdown() -> None:

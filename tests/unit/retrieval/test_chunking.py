@@ -150,8 +150,8 @@ def test_any_text_is_cut_within_bounds(text: str) -> None:
     ids=["headings", "items", "quotes", "nested", "ticks", "brackets", "one word", "words", "rows"],
 )
 def test_no_text_takes_long_or_makes_too_many_passages(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     found = passages(text)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     assert len(found) <= len(text) / 100 + 2
     assert all(len(passage.text) <= WHOLE for passage in found)
