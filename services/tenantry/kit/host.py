@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +162,8 @@ def _fetch_keys(mesh: Mesh) -> LoadKeys:
         answer = await stub.ListSigningKeys(identity_pb.ListSigningKeysRequest())
         return {key.key_id: key.public_key for key in answer.keys}
 
-    return fetch
+    # In a context of its own: the keys are everybody's, and no part of the request that happens to need them first.
+    return lambda: asyncio.create_task(fetch(), context=Context())
 
 
 def _renewing(mesh: Mesh, token: TokenFile) -> Callable[[], Awaitable[None]]:

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
+from typing import Any, cast
 
 from tenantry.kit.errors import InvalidArgument
 
@@ -30,13 +31,13 @@ def position_of(token: str, kinds: Sequence[type]) -> list[str | int] | None:
     try:
         if len(token) > _LONGEST_TOKEN:
             raise ValueError
-        position = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        if not isinstance(position, list) or [type(part) for part in position] != list(kinds):
+        position: Any = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+        parts = cast("list[str | int]", position if isinstance(position, list) else [])
+        if [type(part) for part in parts] != list(kinds):
             raise ValueError
-        for part in position:
-            # A database refuses NUL, and no codec takes half a surrogate pair (UnicodeEncodeError is a ValueError).
-            if isinstance(part, str) and (b"\0" in part.encode()):
-                raise ValueError
+        # A database refuses NUL, and no codec takes half a surrogate pair (UnicodeEncodeError is a ValueError).
+        if any(isinstance(part, str) and b"\0" in part.encode() for part in parts):
+            raise ValueError
     except (ValueError, TypeError):
         raise InvalidArgument("page.token", "is not a token that this list gave") from None
-    return position
+    return parts
