@@ -82,49 +82,64 @@ def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
     if system:
         parameters["system"] = system
     if ask.temperature is not None:
-        # The SDK has no parameter for it any more; the models that take it still do.
-        parameters["extra_body"] = {"temperature": min(ask.temperature, 1.0)}
+        parameters["temperature"] = min(ask.temperature, 1.0)
     return parameters
 
 
 async def _whole(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
-    from tenantry.models.transport import timeout
-
-    answer: Any = await client.messages.create(**parameters, timeout=timeout(connect_s))
-    text = "".join(block.text for block in answer.content if block.type == "text")
-    counts = Counts(_count(answer.usage, "input_tokens"), _count(answer.usage, "output_tokens"))
+    answer: Any = await _post(client, parameters, connect_s)
+    text = "".join(str(block["text"]) for block in answer["content"] if block["type"] == "text")
+    counts = Counts(_count(answer, "input_tokens"), _count(answer, "output_tokens"))
+    ended = Ended(counts, _FINISHES.get(answer.get("stop_reason"), Finish.UNKNOWN), str(answer.get("model") or ""))
     yield text
-    yield Ended(counts, _FINISHES.get(answer.stop_reason, Finish.UNKNOWN), str(answer.model or ""))
+    yield ended
 
 
 async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
-    from tenantry.models.transport import timeout
-
-    stream: Any = await client.messages.create(**parameters, stream=True, timeout=timeout(connect_s))
     read: int | None = None
     written: int | None = None
     stop: str | None = None
     revision = ""
-    async with stream:
+    async with await _post(client, parameters | {"stream": True}, connect_s) as stream:
         async for event in stream:
-            if event.type == "content_block_delta" and event.delta.type == "text_delta":
-                yield event.delta.text
-            elif event.type == "message_start":
-                revision = str(event.message.model or "")
-                read = _count(event.message.usage, "input_tokens")
+            kind = event["type"]
+            if kind == "content_block_delta":
+                if event["delta"]["type"] == "text_delta":
+                    yield str(event["delta"]["text"])
+            elif kind == "message_start":
+                revision = str(event["message"].get("model") or "")
+                read = _count(event["message"], "input_tokens")
                 yield Counts(read)
-            elif event.type == "message_delta":
-                stop = event.delta.stop_reason or stop
-                written = _count(event.usage, "output_tokens")
-            elif event.type == "message_stop":
+            elif kind == "message_delta":
+                stop = event["delta"].get("stop_reason") or stop
+                written = _count(event, "output_tokens")
+            elif kind == "message_stop":
                 yield Ended(Counts(read, written), _FINISHES.get(stop or "", Finish.UNKNOWN), revision)
                 return
     raise faults.unavailable(NAME, Kind.CUT if revision else Kind.GARBAGE)
 
 
-def _count(usage: Any, name: str) -> int | None:
-    told = getattr(usage, name, None)
-    return told if isinstance(told, int) and told >= 0 else None
+async def _post(client: Any, body: dict[str, Any], connect_s: float) -> Any:
+    """What `client.messages.create` does, but for turning the body and the answer into the SDK's types and back, which costs
+    as much again as all the rest."""
+    from anthropic import AsyncStream
+
+    from tenantry.models.transport import timeout
+
+    return await client.post(
+        "/v1/messages",
+        body=body,
+        cast_to=object,
+        stream=bool(body.get("stream")),
+        stream_cls=AsyncStream[object],
+        options={"timeout": timeout(connect_s)},
+    )
+
+
+def _count(told: Any, name: str) -> int | None:
+    usage: Any = told.get("usage") or {}
+    count = usage.get(name)
+    return count if isinstance(count, int) and count >= 0 else None
 
 
 def meanings() -> Meanings:

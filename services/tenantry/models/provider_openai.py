@@ -82,38 +82,29 @@ def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
 
 
 async def _whole(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
-    from tenantry.models.transport import timeout
-
-    answer: Any = await client.chat.completions.create(**parameters, timeout=timeout(connect_s))
-    choice = answer.choices[0]
-    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-    counts = _counts(answer.usage)
-    if not isinstance(text, str):
-        raise faults.unavailable(NAME, Kind.GARBAGE)
+    answer: Any = await _post(client, parameters, connect_s)
+    choice = answer["choices"][0]
+    text = _text(choice["message"])
+    ended = Ended(_counts(answer), _FINISHES.get(choice.get("finish_reason"), Finish.UNKNOWN), _model(answer))
     yield text
-    yield Ended(counts, _FINISHES.get(choice.finish_reason, Finish.UNKNOWN), str(answer.model or ""))
+    yield ended
 
 
 async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
-    from tenantry.models.transport import timeout
-
-    usage = {"include_usage": True}
-    stream: Any = await client.chat.completions.create(
-        **parameters, stream=True, stream_options=usage, timeout=timeout(connect_s)
-    )
     finish: str | None = None
     counts = Counts()
     revision = ""
     heard = False
-    async with stream:
+    body = parameters | {"stream": True, "stream_options": {"include_usage": True}}
+    async with await _post(client, body, connect_s) as stream:
         async for chunk in stream:
             heard = True
-            revision = revision or str(chunk.model or "")
-            if chunk.usage is not None:
-                counts = _counts(chunk.usage)
-            for choice in chunk.choices or ():
-                finish = choice.finish_reason or finish
-                text = choice.delta.content or getattr(choice.delta, "refusal", None)
+            revision = revision or _model(chunk)
+            if chunk.get("usage"):
+                counts = _counts(chunk)
+            for choice in chunk.get("choices") or ():
+                finish = choice.get("finish_reason") or finish
+                text = _text(choice.get("delta") or {})
                 if text:
                     yield text
     if finish is None:
@@ -121,10 +112,37 @@ async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -
     yield Ended(counts, _FINISHES.get(finish, Finish.UNKNOWN), revision)
 
 
-def _counts(usage: Any) -> Counts:
-    if usage is None:
-        return Counts()
-    return Counts(_count(usage.prompt_tokens), _count(usage.completion_tokens))
+async def _post(client: Any, body: dict[str, Any], connect_s: float) -> Any:
+    """What `client.chat.completions.create` does, but for turning the body and the answer into the SDK's types and back, which
+    costs as much again as all the rest."""
+    from openai import AsyncStream
+
+    from tenantry.models.transport import timeout
+
+    return await client.post(
+        "/chat/completions",
+        body=body,
+        cast_to=object,
+        stream=bool(body.get("stream")),
+        stream_cls=AsyncStream[object],
+        options={"timeout": timeout(connect_s)},
+    )
+
+
+def _text(message: Any) -> str:
+    text = message.get("content") or message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise faults.unavailable(NAME, Kind.GARBAGE)
+    return text
+
+
+def _model(answer: Any) -> str:
+    return str(answer.get("model") or "")
+
+
+def _counts(answer: Any) -> Counts:
+    usage: Any = answer.get("usage") or {}
+    return Counts(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
 
 
 def _count(told: Any) -> int | None:
