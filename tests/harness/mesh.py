@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -208,7 +209,9 @@ def _prepared(
         tokens=state / "tokens",
         operator_key=state / "secrets" / "operator.key",
     )
-    asyncio.run(initialise(settings))
+    # In a thread of its own: the test that starts a mesh may have a loop that runs.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(initialise(settings))).result()
     operator = (state / "secrets" / "operator.key").read_text().strip()
     return RunningMesh(topology, state, edge, operator, addresses, os.environ | own, books, cache)
 
