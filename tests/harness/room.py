@@ -87,7 +87,11 @@ def service_token(key: Ed25519PrivateKey, service: str) -> str:
 
 @asynccontextmanager
 async def served(
-    *hosted: Hosted, state: Path, kind: Kind = "inprocess", exporters: tuple[SpanExporter, ...] = ()
+    *hosted: Hosted,
+    state: Path,
+    kind: Kind = "inprocess",
+    exporters: tuple[SpanExporter, ...] = (),
+    otlp_metrics_endpoint: str = "",
 ) -> AsyncIterator[Served]:
     """Serves rooms whose tokens and assertions are signed by a key of the test's own."""
     key = Ed25519PrivateKey.generate()
@@ -95,7 +99,9 @@ async def served(
     tokens.mkdir(parents=True, exist_ok=True)
     for one in hosted:
         (tokens / f"{one.name}.token").write_text(service_token(key, one.name))
-    settings = MeshSettings("127.0.0.1:0", "", {}, tokens=tokens, drain_s=1.0)
+    settings = MeshSettings(
+        "127.0.0.1:0", "", {}, tokens=tokens, drain_s=1.0, otlp_metrics_endpoint=otlp_metrics_endpoint
+    )
 
     async def keys() -> Mapping[str, bytes]:
         return {KEY_ID: key.public_key().public_bytes_raw()}

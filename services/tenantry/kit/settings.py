@@ -42,7 +42,8 @@ class MeshSettings:
 
     `addresses` are where the services that this process does not host are reached; `listen` is this process's own
     address for the mesh, `edge_listen` the one for clients, used by the process that hosts the gateway.
-    `trace_ratio` is the share of requests traced, 0 to 1; `otlp_endpoint`, `host:port`, gets spans beside insight.
+    `trace_ratio` is the share of requests traced, 0 to 1; `otlp_endpoint`, `host:port`, gets spans beside insight,
+    and `otlp_metrics_endpoint` metrics.
     With `shared_port` several worker processes listen on the same addresses.
     """
 
@@ -52,6 +53,7 @@ class MeshSettings:
     tokens: Path = Path(".tenantry/tokens")
     trace_ratio: float = 1.0
     otlp_endpoint: str = ""
+    otlp_metrics_endpoint: str = ""
     log_level: str = "INFO"
     max_concurrent_calls: int = 4096
     max_message_bytes: int = 4 * 1024 * 1024
@@ -71,6 +73,7 @@ def mesh_settings(first: str) -> MeshSettings:
         tokens=Path(environ.get("TENANTRY_TOKENS", str(state_directory() / "tokens"))),
         trace_ratio=float(environ.get("TENANTRY_TRACE_RATIO", "1")),
         otlp_endpoint=environ.get("TENANTRY_OTLP_ENDPOINT", ""),
+        otlp_metrics_endpoint=environ.get("TENANTRY_OTLP_METRICS_ENDPOINT", ""),
         log_level=environ.get("TENANTRY_LOG_LEVEL", "INFO"),
         shared_port=environ.get("TENANTRY_SHARED_PORT", "") == "1",
     )

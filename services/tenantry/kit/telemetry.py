@@ -39,6 +39,7 @@ _EXTRA = frozenset({"error_id", "error_type", "places", "causes", "reason", "sub
 meter = metrics.get_meter("tenantry")
 _tracers: dict[str, trace.Tracer] = {}
 _processors: list[SpanProcessor] = []
+_metrics: list[MeterProvider] = []
 # The share of new traces that are recorded. Whether the spans under a root are is the root's affair.
 _share = 1.0
 _SAMPLER = ParentBased(ALWAYS_ON)
@@ -86,13 +87,17 @@ def start(trace_ratio: float, exporters: Sequence[SpanExporter], metric_readers:
     _processors[:] = [_Owner(), *(BatchSpanProcessor(one, max_queue_size=_QUEUED_SPANS) for one in exporters)]
     _tracers.clear()
     if metric_readers:
-        metrics.set_meter_provider(MeterProvider(metric_readers=metric_readers))
+        _metrics.append(MeterProvider(metric_readers=metric_readers, shutdown_on_exit=False))
+        metrics.set_meter_provider(_metrics[-1])
 
 
 def stop() -> None:
     """Sends what is queued and records no more. Blocks for at most some seconds: call it in a thread."""
     for processor in _processors:
         processor.shutdown()
+    for provider in _metrics:
+        provider.shutdown()
+    _metrics.clear()
     _processors.clear()
     _tracers.clear()
 
