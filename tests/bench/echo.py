@@ -37,7 +37,7 @@ class Rpc:
 
 RPCS = (
     Rpc("RenderPrompt", "prompts", "/tenantry.api.prompts.v1.PromptService/RenderPrompt", 0.70),
-    # Rpc("SelectModel", "models", "/tenantry.api.models.v1.ModelService/SelectModel", 0.70),
+    Rpc("SelectModel", "models", "/tenantry.api.models.v1.ModelService/SelectModel", 0.70),
     Rpc("LookupEntry", "cache", "/tenantry.api.cache.v1.CacheService/LookupEntry", 0.45),
     Rpc("AuthenticateCaller", "tenancy", "/tenantry.api.tenancy.v1.IdentityService/AuthenticateCaller", 0.45),
     Rpc("ReserveQuota", "quota", "/tenantry.api.quota.v1.ReservationService/ReserveQuota", 0.45),
