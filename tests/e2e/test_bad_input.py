@@ -17,6 +17,7 @@ from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
 from tenantry.api.retrieval.v1 import document_service_pb2 as document_pb
 from tenantry.api.retrieval.v1.document_service_pb2_grpc import DocumentServiceStub
 from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
+from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
@@ -120,7 +121,7 @@ def test_an_unknown_tenant_is_not_found(mesh: RunningMesh) -> None:
 @pytest.mark.parametrize("tenant", ["Acme", "a_b", "-a", "a" * 64, "a b", "ä"])
 def test_an_id_of_the_wrong_form_is_refused_and_its_field_named(mesh: RunningMesh, tenant: str) -> None:
     tenants = stub_of(TenantServiceStub, mesh.channel(mesh.operator_key))
-    request = tenant_pb.CreateTenantRequest(tenant=tenant, organisation="some-org", tier=1)
+    request = tenant_pb.CreateTenantRequest(tenant=tenant, organisation="some-org", tier=tenant_pb2.TIER_PRO)
     refused: Any = refusal(lambda: tenants.CreateTenant(request))
     assert told(refused) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert "tenant" in {field for field, _ in refused.violations}

@@ -50,7 +50,7 @@ class Load:
 def loaded(client: Client, *, writes: bool = False) -> Iterator[Load]:
     """Asks (and with `writes` stores things) in several threads while the block runs."""
     load, stop = Load(), threading.Event()
-    threads = [threading.Thread(target=_work, args=(client, load, stop, writes)) for _ in range(WORKERS)]
+    threads = [threading.Thread(target=_Worker(client, load).work, args=(stop, writes)) for _ in range(WORKERS)]
     for thread in threads:
         thread.start()
     try:
@@ -61,45 +61,53 @@ def loaded(client: Client, *, writes: bool = False) -> Iterator[Load]:
             thread.join(60)
 
 
-def _work(client: Client, load: Load, stop: threading.Event, writes: bool) -> None:
-    channel = client.mesh.channel(client.keys.key)
-    gateway, documents = stub_of(GatewayServiceStub, channel), stub_of(DocumentServiceStub, channel)
-    prompts, keys = stub_of(PromptServiceStub, channel), stub_of(KeyServiceStub, channel)
+class _Worker:
+    """One thread's steps."""
 
-    def ask() -> None:
+    def __init__(self, client: Client, load: Load) -> None:
+        channel = client.mesh.channel(client.keys.key)
+        self._load = load
+        self._gateway, self._documents = stub_of(GatewayServiceStub, channel), stub_of(DocumentServiceStub, channel)
+        self._prompts, self._keys = stub_of(PromptServiceStub, channel), stub_of(KeyServiceStub, channel)
+
+    def work(self, stop: threading.Event, writes: bool) -> None:
+        steps = [self.ask]
+        if writes:
+            steps = [self.ask, self.write_document, self.ask, self.write_prompt, self.ask, self.write_key]
+        while not stop.is_set():
+            for step in steps:
+                try:
+                    step()
+                except grpc.RpcError as error:
+                    failure: Any = error
+                    refused = from_rpc_error(failure, "")
+                    hinted = bool(getattr(refused, "retry_after_s", None))
+                    self._load.refused.append((refused.code, refused.reason.value, hinted))
+                    time.sleep(0.05)
+
+    def ask(self) -> None:
         query = pb.GenerationQuery(question="When does the shop open?", cache=pb.CACHE_USE_OFF)
-        answer = gateway.GenerateContent(pb.GenerateContentRequest(query=query), timeout=10)
+        answer = self._gateway.GenerateContent(pb.GenerateContentRequest(query=query), timeout=10)
         if "nine o'clock" not in answer.text:
-            load.wrong.append(answer.text)
-        load.answered.append(answer.summary.request_id)
+            self._load.wrong.append(answer.text)
+        self._load.answered.append(answer.summary.request_id)
 
-    def write_document() -> None:
+    def write_document(self) -> None:
         name = f"d-{secrets.token_hex(6)}"
         request = document_pb.UpsertDocumentsRequest(document=name, text=f"Note {name}.".encode())
-        for answer in documents.UpsertDocuments(iter([request]), timeout=10):
+        for answer in self._documents.UpsertDocuments(iter([request]), timeout=10):
             if answer.outcome == document_pb.UPSERT_OUTCOME_CREATED:
-                load.documents.append(name)
+                self._load.documents.append(name)
 
-    def write_prompt() -> None:
+    def write_prompt(self) -> None:
         name = f"p-{secrets.token_hex(6)}"
         source = prompt_pb.PromptSource(user="{{ question }}")
-        prompts.CreatePrompt(prompt_pb.CreatePromptRequest(prompt=name, source=source), timeout=10)
-        load.prompts.append(name)
+        self._prompts.CreatePrompt(prompt_pb.CreatePromptRequest(prompt=name, source=source), timeout=10)
+        self._load.prompts.append(name)
 
-    def write_key() -> None:
-        load.keys.append(keys.CreateApiKey(key_pb.CreateApiKeyRequest(scopes=["documents.read"]), timeout=10).secret)
-
-    steps = [ask, write_document, ask, write_prompt, ask, write_key] if writes else [ask]
-    while not stop.is_set():
-        for step in steps:
-            try:
-                step()
-            except grpc.RpcError as error:
-                failure: Any = error
-                refused = from_rpc_error(failure, "")
-                hinted = bool(getattr(refused, "retry_after_s", None))
-                load.refused.append((refused.code, refused.reason.value, hinted))
-                time.sleep(0.05)
+    def write_key(self) -> None:
+        request = key_pb.CreateApiKeyRequest(scopes=["documents.read"])
+        self._load.keys.append(self._keys.CreateApiKey(request, timeout=10).secret)
 
 
 async def in_the_ledger(client: Client, request_ids: list[str]) -> None:

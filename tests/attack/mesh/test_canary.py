@@ -49,111 +49,135 @@ def fake() -> Iterator[ProviderServer]:
     thread.join(10)
 
 
-def use_everything(mesh: RunningMesh, fake: ProviderServer) -> list[str]:
-    """Marked content through every door, where it is taken and where it is refused: the words of the refusals."""
-    tenant = mesh.tenant()
-    channel = mesh.channel(tenant.key)
-    said: list[str] = []
+class Everything:
+    """Marked content through every door, where it is taken and where it is refused; `said` is the words of refusals."""
 
-    def call(method: Any, request: Any) -> Any:
+    def __init__(self, mesh: RunningMesh, fake: ProviderServer) -> None:
+        self.said: list[str] = []
+        self._mesh, self._fake = mesh, fake
+        self._tenant = mesh.tenant()
+        self._channel = mesh.channel(self._tenant.key)
+
+    def use(self) -> list[str]:
+        for part in (self._documents, self._prompts, self._models, self._questions, self._providers, self._admin):
+            part()
+        return self.said
+
+    def _call(self, method: Any, request: Any) -> Any:
         try:
             answer = method(request)
             return list(answer) if hasattr(answer, "__next__") else answer
         except grpc.RpcError as error:
             told: Any = error
-            said.append(f"{told.details()} {list(told.trailing_metadata())!r}")
+            self.said.append(f"{told.details()} {list(told.trailing_metadata())!r}")
             return None
 
-    documents, prompts = stub_of(DocumentServiceStub, channel), stub_of(PromptServiceStub, channel)
-    models, gateway = stub_of(ModelServiceStub, channel), stub_of(GatewayServiceStub, channel)
-    keys, tenants = stub_of(KeyServiceStub, channel), stub_of(TenantServiceStub, mesh.channel(mesh.operator_key))
+    def _documents(self) -> None:
+        documents = stub_of(DocumentServiceStub, self._channel)
+        text = f"# {CANARY}\n\nThe {CANARY} opens at nine.".encode()
+        for sent in (
+            document_pb.UpsertDocumentsRequest(document="a", title=CANARY, text=text),
+            document_pb.UpsertDocumentsRequest(document="b", text=text + b"\xff\xfe"),
+            document_pb.UpsertDocumentsRequest(document=f"{CANARY} /", text=text),
+            document_pb.UpsertDocumentsRequest(document="c", text=text * 200_000),
+        ):
+            for one in self._call(documents.UpsertDocuments, iter([sent])) or ():
+                self.said.append(one.description)
+        self._call(documents.SearchPassages, document_pb.SearchPassagesRequest(query=f"{CANARY} opens"))
+        self._call(documents.DeleteDocument, document_pb.DeleteDocumentRequest(document=f"{CANARY}/x"))
 
-    text = f"# {CANARY}\n\nThe {CANARY} opens at nine.".encode()
-    for sent in (
-        document_pb.UpsertDocumentsRequest(document="a", title=CANARY, text=text),
-        document_pb.UpsertDocumentsRequest(document="b", text=text + b"\xff\xfe"),
-        document_pb.UpsertDocumentsRequest(document=f"{CANARY} /", text=text),
-        document_pb.UpsertDocumentsRequest(document="c", text=text * 200_000),
-    ):
-        for one in call(documents.UpsertDocuments, iter([sent])) or ():
-            said.append(one.description)
-    call(documents.SearchPassages, document_pb.SearchPassagesRequest(query=f"{CANARY} opens"))
-    call(documents.DeleteDocument, document_pb.DeleteDocumentRequest(document=f"{CANARY}/x"))
+    def _prompts(self) -> None:
+        prompts = stub_of(PromptServiceStub, self._channel)
+        for name, source in (
+            ("ours", prompt_pb.PromptSource(system=f"Be {CANARY}.", user="{{ question }} {{ tone }}")),
+            ("broken", prompt_pb.PromptSource(user=f"{{{{ {CANARY} ")),
+            ("absent", prompt_pb.PromptSource(user=f"{{{{ {CANARY}.x.y }}}}")),
+            ("endless", prompt_pb.PromptSource(user=f"{CANARY}{{% for i in range(99999999) %}}{CANARY}{{% endfor %}}")),
+            ("bound", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"const": "{CANARY}"}}')),
+            ("schema", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"type": "{CANARY}"}}')),
+        ):
+            self._call(prompts.CreatePrompt, prompt_pb.CreatePromptRequest(prompt=name, source=source))
+            variables = {"question": CANARY, "tone": CANARY}
+            self._call(prompts.RenderPrompt, prompt_pb.RenderPromptRequest(prompt=name, variables=variables))
+        self._call(prompts.GetPrompt, prompt_pb.GetPromptRequest(prompt=f"{CANARY} {CANARY}"))
 
-    for name, source in (
-        ("ours", prompt_pb.PromptSource(system=f"Be {CANARY}.", user="{{ question }} {{ tone }}")),
-        ("broken", prompt_pb.PromptSource(user=f"{{{{ {CANARY} ")),
-        ("absent", prompt_pb.PromptSource(user=f"{{{{ {CANARY}.x.y }}}}")),
-        ("endless", prompt_pb.PromptSource(user=f"{CANARY}{{% for i in range(99999999) %}}{CANARY}{{% endfor %}}")),
-        ("bound", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"const": "{CANARY}"}}')),
-        ("schema", prompt_pb.PromptSource(user="{{ question }}", output_schema=f'{{"type": "{CANARY}"}}')),
-    ):
-        call(prompts.CreatePrompt, prompt_pb.CreatePromptRequest(prompt=name, source=source))
-        variables = {"question": CANARY, "tone": CANARY}
-        call(prompts.RenderPrompt, prompt_pb.RenderPromptRequest(prompt=name, variables=variables))
-    call(prompts.GetPrompt, prompt_pb.GetPromptRequest(prompt=f"{CANARY} {CANARY}"))
+    def _models(self) -> None:
+        models = stub_of(ModelServiceStub, self._channel)
+        for model, credential in (("outside", f"sk-{CANARY}"), ("spare", f"sk-{CANARY}")):
+            registered = model_pb.Model(
+                model=model,
+                provider=model_pb.PROVIDER_OPENAI,
+                provider_model="x",
+                tenant=self._tenant.tenant,
+                base_url=self._fake.openai_url,
+                max_output_tokens=500,
+            )
+            self._call(models.RegisterModel, model_pb.RegisterModelRequest(model=registered))
+            secret = model_pb.SetProviderCredentialRequest(
+                tenant=self._tenant.tenant,
+                provider=model_pb.PROVIDER_OPENAI,
+                base_url=self._fake.openai_url,
+                credential=credential,
+            )
+            self._call(models.SetProviderCredential, secret)
+        self._call(models.SelectModel, model_pb.SelectModelRequest(model=f"{CANARY}?"))
 
-    for model, credential in (("outside", f"sk-{CANARY}"), ("spare", f"sk-{CANARY}")):
-        registered = model_pb.Model(
-            model=model,
-            provider=model_pb.PROVIDER_OPENAI,
-            provider_model="x",
-            tenant=tenant.tenant,
-            base_url=fake.openai_url,
-            max_output_tokens=500,
+    def _questions(self) -> None:
+        gateway = stub_of(GatewayServiceStub, self._channel)
+        queries: list[dict[str, Any]] = [
+            {"question": f"When does {CANARY} open?", "end_user": CANARY},
+            {"question": f"When does {CANARY} open?", "end_user": CANARY, "personal": True},
+            {"question": CANARY, "prompt": "ours", "variables": {"tone": CANARY}, "locale": CANARY},
+            {"question": CANARY, "prompt": "ours", "variables": {CANARY: CANARY}},
+            {"question": CANARY, "prompt": "bound"},
+            {"question": CANARY, "model": f"{CANARY} {CANARY}"},
+            {"question": CANARY * 10_000},
+            {"question": f"\x00{CANARY}"},
+            {"question": CANARY, "collections": [f"{CANARY} {CANARY}"]},
+            {"question": CANARY, "end_user": f"{CANARY}\n{CANARY}"},
+        ]
+        for query in queries:
+            self._call(gateway.GenerateContent, pb.GenerateContentRequest(query=pb.GenerationQuery(**query)))
+            self._call(
+                gateway.StreamGenerateContent, pb.StreamGenerateContentRequest(query=pb.GenerationQuery(**query))
+            )
+
+    def _providers(self) -> None:
+        gateway = stub_of(GatewayServiceStub, self._channel)
+        answers = (
+            Reply(f"It is {CANARY}."),
+            Reply(status=500),
+            Reply(status=400),
+            Reply(status=401),
+            Reply(status=429, retry_after="1"),
+            Reply(garbage=True),
+            Reply(f"{CANARY} {CANARY}", cut_after=1),
+            Reply(f"{CANARY} {CANARY}", error_after=1),
         )
-        call(models.RegisterModel, model_pb.RegisterModelRequest(model=registered))
-        secret = model_pb.SetProviderCredentialRequest(
-            tenant=tenant.tenant, provider=model_pb.PROVIDER_OPENAI, base_url=fake.openai_url, credential=credential
+        for reply in answers:
+            self._fake.reply = reply
+            for place, rpc in enumerate((gateway.GenerateContent, gateway.StreamGenerateContent)):
+                query = pb.GenerationQuery(question=f"{CANARY} {reply.status}", model="outside", cache=pb.CACHE_USE_OFF)
+                request = (pb.GenerateContentRequest, pb.StreamGenerateContentRequest)[place](query=query)
+                self._call(rpc, request)
+
+    def _admin(self) -> None:
+        keys = stub_of(KeyServiceStub, self._channel)
+        tenants = stub_of(TenantServiceStub, self._mesh.channel(self._mesh.operator_key))
+        self._call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(display_name=CANARY, scopes=["generate"]))
+        self._call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(scopes=[CANARY]))
+        self._call(keys.RevokeApiKey, key_pb.RevokeApiKeyRequest(key_id=CANARY))
+        self._call(
+            tenants.CreateOrganisation,
+            tenant_pb.CreateOrganisationRequest(organisation=f"{CANARY} !", display_name=CANARY),
         )
-        call(models.SetProviderCredential, secret)
-    call(models.SelectModel, model_pb.SelectModelRequest(model=f"{CANARY}?"))
-
-    queries: list[dict[str, Any]] = [
-        {"question": f"When does {CANARY} open?", "end_user": CANARY},
-        {"question": f"When does {CANARY} open?", "end_user": CANARY, "personal": True},
-        {"question": CANARY, "prompt": "ours", "variables": {"tone": CANARY}, "locale": CANARY},
-        {"question": CANARY, "prompt": "ours", "variables": {CANARY: CANARY}},
-        {"question": CANARY, "prompt": "bound"},
-        {"question": CANARY, "model": f"{CANARY} {CANARY}"},
-        {"question": CANARY * 10_000},
-        {"question": f"\x00{CANARY}"},
-        {"question": CANARY, "collections": [f"{CANARY} {CANARY}"]},
-        {"question": CANARY, "end_user": f"{CANARY}\n{CANARY}"},
-    ]
-    for query in queries:
-        call(gateway.GenerateContent, pb.GenerateContentRequest(query=pb.GenerationQuery(**query)))
-        call(gateway.StreamGenerateContent, pb.StreamGenerateContentRequest(query=pb.GenerationQuery(**query)))
-    answers = (
-        Reply(f"It is {CANARY}."),
-        Reply(status=500),
-        Reply(status=400),
-        Reply(status=401),
-        Reply(status=429, retry_after="1"),
-        Reply(garbage=True),
-        Reply(f"{CANARY} {CANARY}", cut_after=1),
-        Reply(f"{CANARY} {CANARY}", error_after=1),
-    )
-    for reply in answers:
-        fake.reply = reply
-        for place, rpc in enumerate((gateway.GenerateContent, gateway.StreamGenerateContent)):
-            query = pb.GenerationQuery(question=f"{CANARY} {reply.status}", model="outside", cache=pb.CACHE_USE_OFF)
-            request = (pb.GenerateContentRequest, pb.StreamGenerateContentRequest)[place](query=query)
-            call(rpc, request)
-
-    call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(display_name=CANARY, scopes=["generate"]))
-    call(keys.CreateApiKey, key_pb.CreateApiKeyRequest(scopes=[CANARY]))
-    call(keys.RevokeApiKey, key_pb.RevokeApiKeyRequest(key_id=CANARY))
-    call(
-        tenants.CreateOrganisation, tenant_pb.CreateOrganisationRequest(organisation=f"{CANARY} !", display_name=CANARY)
-    )
-    call(tenants.GetTenant, tenant_pb.GetTenantRequest(tenant=f"{CANARY} !"))
-    for credential in (CANARY, f"tnt_{CANARY}", f"{tenant.key}{CANARY}"):
-        wrong = stub_of(DocumentServiceStub, mesh.channel(credential))
-        call(wrong.ListDocuments, document_pb.ListDocumentsRequest())
-    call(stub_of(TraceServiceStub, channel).GetTrace, trace_pb.GetTraceRequest(trace_id=CANARY))
-    listed = call(stub_of(TraceServiceStub, channel).ListTraces, trace_pb.ListTracesRequest())
-    return [*said, str(listed)]
+        self._call(tenants.GetTenant, tenant_pb.GetTenantRequest(tenant=f"{CANARY} !"))
+        for credential in (CANARY, f"tnt_{CANARY}", f"{self._tenant.key}{CANARY}"):
+            wrong = stub_of(DocumentServiceStub, self._mesh.channel(credential))
+            self._call(wrong.ListDocuments, document_pb.ListDocumentsRequest())
+        self._call(stub_of(TraceServiceStub, self._channel).GetTrace, trace_pb.GetTraceRequest(trace_id=CANARY))
+        listed = self._call(stub_of(TraceServiceStub, self._channel).ListTraces, trace_pb.ListTracesRequest())
+        self.said.append(str(listed))
 
 
 @pytest.mark.timeout(240)
@@ -163,7 +187,7 @@ def test_content_in_logs_spans_and_errors(tmp_path: Path, topology: Topology, fa
         with running_mesh(
             topology, tmp_path / "state", TENANTRY_OTLP_ENDPOINT=taken.endpoint, TENANTRY_LOG_LEVEL="DEBUG"
         ) as mesh:
-            said = use_everything(mesh, fake)
+            said = Everything(mesh, fake).use()
         spans = [str(span) for _, span in taken.spans()]
         logs = (tmp_path / "state" / "logs").glob("*.log")
         lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
