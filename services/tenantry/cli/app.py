@@ -1,62 +1,66 @@
-"""The command and its subcommands."""
+"""The command and its subcommands, each imported when it is called or listed: `tenantry ask` needs none of the others."""
 
-from typing import Annotated
+import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from tenantry.cli import ask, doctor, documents, keys, prompts, rooms, tenants, traces, usage
-from tenantry.cli.output import note
-
-app = typer.Typer(
-    help="Serve many customers from one AI stack, apart, fairly and in the open.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.add_typer(tenants.organisations, name="org")
-app.add_typer(tenants.tenants, name="tenant")
-app.add_typer(keys.app, name="key")
-app.add_typer(documents.app, name="docs")
-app.add_typer(prompts.app, name="prompt")
-app.command("ask")(ask.ask)
-app.command("usage")(usage.usage)
-app.command("limits")(usage.limits)
-app.command("trace")(traces.trace)
-app.command("doctor")(doctor.doctor)
+# Each subcommand by its name, in the order of the help: the module here, and the Typer or function in it.
+COMMANDS = {
+    "up": "up:up",
+    "init": "up:init",
+    "serve": "rooms:serve",
+    "doctor": "doctor:doctor",
+    "org": "tenants:organisations",
+    "tenant": "tenants:tenants",
+    "key": "keys:app",
+    "docs": "documents:app",
+    "prompt": "prompts:app",
+    "ask": "ask:ask",
+    "usage": "usage:usage",
+    "limits": "usage:limits",
+    "trace": "traces:trace",
+}
 
 
-@app.command("init")
-def init() -> None:
-    """Make secrets, tables, service tokens and the first operator's key. Doing so again renews the tokens alone."""
-    from tenantry.cli.up import initialise
-    from tenantry.kit.settings import secret_file
+class _WhenCalled(TyperGroup):
+    """A group that imports a subcommand when it is asked for."""
 
-    made = initialise()
-    note(operator_key="made now" if made else "was there", file=str(secret_file("operator.key")))
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(f"tenantry.cli.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            alone.command(cmd_name)(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
 
 
-@app.command("serve")
-def serve(services: Annotated[list[str], typer.Argument(help="The services to host, or `all`.")]) -> None:
-    """Run services in this process until Ctrl-C."""
-    from tenantry.kit.settings import SERVICES
-
-    rooms.serve(SERVICES if services == ["all"] else services)
+app = typer.Typer(cls=_WhenCalled, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 
-@app.command("up")
-def up(
-    demo: Annotated[bool, typer.Option("--demo", help="Onboard two demo tenants and ask each a question.")] = False,
-    topology: Annotated[str, typer.Option(help="`cohosted`: one process; `mesh`: eight.")] = "cohosted",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of a cohosted mesh.")] = 1,
-) -> None:
-    """Run a whole mesh on this machine until Ctrl-C."""
-    from tenantry.cli.up import up as run
-
-    if topology not in ("cohosted", "mesh"):
-        raise typer.BadParameter(f"{topology} is no topology; there are cohosted and mesh")
-    run(topology, workers, with_demo=demo)
+@app.callback()
+def tenantry() -> None:
+    """Serve many customers from one AI stack, apart, fairly and in the open."""
 
 
 def main() -> None:
-    """The entry point."""
-    app()
+    """The entry point. Whatever goes wrong ends in a sentence, and in status 1 (2 for wrong usage)."""
+    try:
+        app()
+    except Exception as error:
+        from tenantry.cli.refusals import fail, told
+
+        try:
+            fail(*told(error))
+        except typer.Exit as end:
+            sys.exit(end.exit_code)

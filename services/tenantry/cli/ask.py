@@ -7,15 +7,17 @@ import typer
 
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
-from tenantry.cli.connection import with_refusals
-from tenantry.cli.options import Address, Key, Tenant, connected
-from tenantry.cli.output import as_dict, console, is_terminal
+from tenantry.cli.options import Address, Key, Tenant, Variables, connected_tenant, variables
+from tenantry.cli.output import as_dict, clean, console, is_terminal
+from tenantry.cli.refusals import fail
+
+_LONGEST_S = 600.0
 
 
-@with_refusals
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     prompt: Annotated[str, typer.Option(help="The prompt; `answer` unless given.")] = "",
+    var: Variables = None,
     model: Annotated[str, typer.Option(help="The model; the policy's choice unless given.")] = "",
     collection: Annotated[list[str] | None, typer.Option(help="Search this collection. May be repeated.")] = None,
     end_user: Annotated[str, typer.Option(help="Your own id of the user who asks.")] = "",
@@ -28,21 +30,24 @@ def ask(
     query = pb.GenerationQuery(
         question=question,
         prompt=prompt,
+        variables=variables(var),
         model=model,
         collections=collection or (),
         end_user=end_user,
         cache=pb.CACHE_USE_ON if cached else pb.CACHE_USE_OFF,
     )
     request = pb.StreamGenerateContentRequest(query=query)
-    events = connected(address, key, tenant).call(GatewayServiceStub, "StreamGenerateContent", request, timeout_s=600)
+    connection = connected_tenant(address, key, tenant)
     text = ""
-    for event in events:
+    for event in connection.call(GatewayServiceStub, "StreamGenerateContent", request, timeout_s=_LONGEST_S):
         if event.HasField("text_delta"):
             text += event.text_delta
             if is_terminal():
-                console.print(event.text_delta, end="", markup=False, soft_wrap=True)
+                console.print(clean(event.text_delta), end="", markup=False, soft_wrap=True)
         if event.HasField("completed"):
             _end(text, event.completed)
+            return
+    fail("the answer broke off before its end", "ask again")
 
 
 def _end(text: str, summary: pb.GenerationSummary) -> None:
@@ -51,8 +56,10 @@ def _end(text: str, summary: pb.GenerationSummary) -> None:
         return
     console.print("\n")
     for citation in summary.citations:
-        console.print(f"  [{citation.number}] {citation.document}: {citation.heading or citation.title}", markup=False)
+        place = f"{citation.document}: {citation.heading or citation.title}"
+        console.print(f"  [{citation.number}] {clean(place)}", markup=False, soft_wrap=True)
     usage = summary.usage
     source = "from the cache" if usage.cache_hit else f"{usage.input_tokens} tokens in, {usage.output_tokens} out"
     latency_ms = usage.latency.ToMicroseconds() / 1000
-    console.print(f"[dim]{usage.model}, {source}, {latency_ms:.1f} ms; request {summary.request_id}[/dim]")
+    facts = f"{usage.model}, {source}, {latency_ms:.1f} ms\nrequest {summary.request_id}, trace {summary.trace_id}"
+    console.print(clean(facts), style="dim", markup=False, soft_wrap=True)

@@ -1,9 +1,8 @@
 """`tenantry up --demo`: two tenants with documents of their own are asked the same question."""
 
 import json
-import os
+import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import grpc
 from rich.panel import Panel
+from rich.text import Text
 
 from tenantry.api.gateway.v1 import gateway_service_pb2 as gateway_pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
@@ -20,25 +20,36 @@ from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tenantry.cli import settings
-from tenantry.cli.connection import Connection, connect, demo_keys, explain, fail
-from tenantry.cli.documents import upload
-from tenantry.cli.output import console, is_terminal
+from tenantry.cli.connection import Connection, connect, demo_keys
+from tenantry.cli.documents import files_of, upload
+from tenantry.cli.operations import watch
+from tenantry.cli.output import clean, console, is_terminal
+from tenantry.cli.refusals import fail
+from tenantry.kit.private_file import write_private
+from tenantry.kit.private_file import write_private
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN
 
 QUESTION = "How long is the refund period?"
 TENANTS = {"acme": tenant_pb2.TIER_PRO, "globex": tenant_pb2.TIER_ENTERPRISE}
 # Beside the checkout's services folder; an installed wheel has no demo.
 DOCUMENTS = Path(__file__).parents[3] / "deploy" / "demo"
+# Both tenants' keys are in one file.
+_writing = threading.Lock()
 
 
 def show(address: str, started: float) -> None:
     """Onboards both tenants, side by side, unless they are there, asks each, and says what to try next."""
+    if not DOCUMENTS.is_dir():
+        fail(
+            f"the demo's documents are not here ({DOCUMENTS})",
+            "run it from a checkout, or `tenantry up` without --demo",
+        )
+    threads = ThreadPoolExecutor(len(TENANTS))
     try:
-        with ThreadPoolExecutor(len(TENANTS)) as threads:
-            answers = list(threads.map(partial(_prepare_and_ask, address), TENANTS))
-    except grpc.RpcError as error:
-        fail(*explain(error))
-        return
+        answers = list(threads.map(partial(_prepare_and_ask, address), TENANTS))
+    finally:
+        # Not waited for: at Ctrl-C their calls end when the mesh does.
+        threads.shutdown(wait=False, cancel_futures=True)
     for tenant, answer in zip(TENANTS, answers, strict=True):
         _show_answer(tenant, answer)
     _show_next(address, answers[0], time.monotonic() - started)
@@ -46,11 +57,21 @@ def show(address: str, started: float) -> None:
 
 def _prepare_and_ask(address: str, tenant: str) -> Any:
     key = demo_keys().get(tenant)
-    if key is None:
-        key = _onboard(connect(address, None), tenant)
-        _remember(tenant, key)
-    connection = Connection(address, key)
-    for _ in upload(connection, sorted((DOCUMENTS / tenant).glob("*.md")), "", DOCUMENTS / tenant):
+    if key is not None:
+        try:
+            return _upload_and_ask(Connection(address, key), tenant)
+        except grpc.RpcError as error:
+            known: Any = error
+            if known.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+    # Never onboarded, or the key was revoked since: onboarding again makes only what is missing.
+    key = _onboard(connect(address, None), tenant)
+    _remember(tenant, key)
+    return _upload_and_ask(Connection(address, key), tenant)
+
+
+def _upload_and_ask(connection: Connection, tenant: str) -> Any:
+    for _ in upload(connection, files_of([DOCUMENTS / tenant]), ""):
         pass
     request = gateway_pb.GenerateContentRequest(query=gateway_pb.GenerationQuery(question=QUESTION))
     return connection.call(GatewayServiceStub, "GenerateContent", request)
@@ -69,20 +90,10 @@ def _onboard(operator: Connection, tenant: str) -> str:
     return operator.call(KeyServiceStub, "CreateApiKey", key).secret
 
 
-def watch(operator: Connection, operation: str) -> Iterator[Any]:
-    """The states of an operation until it has ended."""
-    request = tenant_pb.WatchOperationRequest(operation=operation)
-    for update in operator.call(TenantServiceStub, "WatchOperation", request, timeout_s=300.0):
-        yield update.operation
-
-
 def _remember(tenant: str, key: str) -> None:
     path = settings.demo_keys_file()
-    keys = {**demo_keys(), tenant: key}
-    fresh = path.with_name(f"{path.name}.{tenant}")
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(keys, file)
-    fresh.replace(path)
+    with _writing:
+        write_private(path, json.dumps({**demo_keys(), tenant: key}).encode(), replace=True)
 
 
 def _show_answer(tenant: str, answer: Any) -> None:
@@ -92,7 +103,8 @@ def _show_answer(tenant: str, answer: Any) -> None:
         line = {"tenant": tenant, "question": QUESTION, "answer": answer.text, "citations": citations}
         print(json.dumps({**line, "request_id": summary.request_id, "trace_id": summary.trace_id}))
         return
-    console.print(Panel("\n".join([answer.text, "", *citations]), title=f"{tenant}: {QUESTION}", title_align="left"))
+    said = Text(clean("\n".join([answer.text, "", *citations])))
+    console.print(Panel(said, title=f"{tenant}: {QUESTION}", title_align="left"))
 
 
 def _show_next(address: str, answer: Any, seconds: float) -> None:
@@ -110,4 +122,4 @@ def _show_next(address: str, answer: Any, seconds: float) -> None:
         console.print(f"  {line}", style="bold")
     console.print(f"\ngRPC address  {address}   (stubs in gen/python, contracts in protos)")
     for tenant, key in demo_keys().items():
-        console.print(f"key of {tenant:<7} {key}", soft_wrap=True)
+        console.print(f"key of {tenant:<7} {key}", soft_wrap=True, markup=False)

@@ -6,17 +6,15 @@ import typer
 
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
-from tenantry.cli.connection import with_refusals
 from tenantry.cli.options import Address, Key, connected
 from tenantry.cli.output import note, show, show_all
 from tenantry.tenancy.roles import ROLES, TENANT_SERVICE
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = typer.Typer(help="API keys.", no_args_is_help=True, add_completion=False)
 Named = Annotated[str, typer.Option("--tenant", help="The tenant it speaks for.")]
 
 
 @app.command("create")
-@with_refusals
 def create(
     tenant: Named = "",
     org: Annotated[str, typer.Option(help="For an organisation's admin: the organisation.")] = "",
@@ -44,7 +42,6 @@ def create(
 
 
 @app.command("list")
-@with_refusals
 def list_keys(tenant: Named = "", address: Address = None, key: Key = None) -> None:
     """List keys."""
     connection = connected(address, key, tenant or None)
@@ -53,7 +50,6 @@ def list_keys(tenant: Named = "", address: Address = None, key: Key = None) -> N
 
 
 @app.command("revoke")
-@with_refusals
 def revoke(key_id: str, tenant: Named = "", address: Address = None, key: Key = None) -> None:
     """Revoke a key."""
     request = pb.RevokeApiKeyRequest(tenant=tenant, key_id=key_id)

@@ -1,16 +1,25 @@
-"""The options that every calling command has."""
+"""The options that calling commands share."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from tenantry.cli.connection import Connection, connect
+from tenantry.cli.connection import connect as connected
+from tenantry.cli.connection import connect_tenant as connected_tenant
+
+__all__ = ["Address", "Key", "Tenant", "Variables", "connected", "connected_tenant", "variables"]
 
 Address = Annotated[str | None, typer.Option(help="The mesh's address for clients (TENANTRY_ADDRESS).")]
 Key = Annotated[str | None, typer.Option(help="The key to call with (TENANTRY_KEY).")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Call with this demo tenant's key.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="The tenant; a demo tenant's key is known.")]
+Variables = Annotated[list[str] | None, typer.Option("--var", help="A variable, NAME=VALUE. May be repeated.")]
 
 
-def connected(address: str | None, key: str | None, tenant: str | None) -> Connection:
-    """The connection that the options ask for."""
-    return connect(address, key, tenant)
+def variables(given: Sequence[str] | None) -> dict[str, str]:
+    """Variables by name."""
+    pairs = [one.partition("=") for one in given or ()]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise typer.BadParameter(f"--var {name}: write it as NAME=VALUE")
+    return {name: value for name, _, value in pairs}

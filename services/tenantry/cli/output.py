@@ -1,14 +1,18 @@
 """What a command prints: tables and colour where a terminal is, JSON where a pipe is."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
+# What a terminal would obey rather than show: control characters but tab and line feed, and those that turn text round.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def is_terminal() -> bool:
@@ -16,9 +20,14 @@ def is_terminal() -> bool:
     return console.is_terminal
 
 
+def clean(text: str) -> str:
+    """Others' text without what a terminal obeys. Print it as Text or with markup=False: brackets are no markup."""
+    return _OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def as_dict(message: Any) -> dict[str, Any]:
-    """A message with the contract's own field names."""
-    return MessageToDict(message, preserving_proto_field_name=True)
+    """A message with the contract's own field names, zeros and empty texts too."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def show(message: Any) -> None:
@@ -29,7 +38,8 @@ def show(message: Any) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in values.items():
-        table.add_row(f"[dim]{name}[/dim]", _cell(value))
+        if value not in ("", [], {}):
+            table.add_row(Text(name, "dim"), _cell(value))
     console.print(table)
 
 
@@ -52,10 +62,10 @@ def note(**values: Any) -> None:
         print(json.dumps(values))
         return
     for name, value in values.items():
-        console.print(f"[dim]{name}[/dim] {value}")
+        console.print(Text.assemble((name, "dim"), " ", _cell(value)), soft_wrap=True)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, Mapping | list):
-        return json.dumps(value)
-    return str(value)
+def _cell(value: Any) -> Text:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):  # pyright: ignore[reportUnknownVariableType]
+        return Text(clean(", ".join(value)))  # pyright: ignore[reportUnknownArgumentType]
+    return Text(clean(json.dumps(value) if isinstance(value, Mapping | list) else str(value)))

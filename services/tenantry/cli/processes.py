@@ -1,6 +1,7 @@
 """The processes of a local mesh: two valkeys and the services. They end with this one, however it ends."""
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from tenantry.cli import settings
 
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 15.0
+_LARGEST_LOG_BYTES = 16 * 1024 * 1024
 BOOKS = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--maxmemory", "512mb")
 CACHE = ("--appendonly", "no", "--save", "", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "256mb")
 
@@ -36,8 +39,11 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], **environment: str) -> None:
         """Starts one; its output goes to its log."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.logs / f"{name}.log").open("ab") as log:
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.logs / f"{name}.log"
+        if path.exists() and path.stat().st_size > _LARGEST_LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        with path.open("ab") as log:
             self.running[name] = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
                 stdin=subprocess.DEVNULL,
@@ -45,7 +51,7 @@ class Processes:
                 stderr=log,
                 env=settings.child_environment(**environment),
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread runs yet
+                preexec_fn=partial(_end_with_parent, os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread yet
             )
 
     def check(self) -> None:
@@ -85,19 +91,33 @@ def start_valkey(processes: Processes, name: str, url: str, folder: Path, option
     processes.start(name, command)
 
 
-def is_local(url: str) -> bool:
-    """Whether the URL names this machine, so that `up` starts the server itself."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost")
+def is_ours(url: str) -> bool:
+    """Whether the URL is one that `up` starts a server for: on this machine, without TLS or a password."""
+    parts = urlsplit(url)
+    return parts.scheme == "redis" and parts.password is None and parts.hostname in ("127.0.0.1", "localhost")
+
+
+def listens_at(url: str) -> bool:
+    """Whether something listens at a Redis URL's port on this machine."""
+    return _listens(urlsplit(url).port or 6379)
+
+
+def require_free(name: str, address: str) -> None:
+    """Raises StartFailed if another process listens at the address: it would be taken for ours."""
+    port = address.rpartition(":")[2]
+    if port.isdecimal() and _listens(int(port)):
+        raise StartFailed(f"port {port}, where {name} shall listen, is taken by another process")
 
 
 def wait_for_port(processes: Processes, url: str, within_s: float) -> None:
-    """Waits until something listens at the URL's port."""
-    port = urlsplit(url).port or 6379
+    """Waits until something listens at the port of a URL that `up` starts a server for."""
+    if not is_ours(url):
+        return
     deadline = time.monotonic() + within_s
-    while not _listens(port):
+    while not listens_at(url):
         processes.check()
         if time.monotonic() > deadline:
-            raise StartFailed(f"nothing listens at port {port} after {within_s:g} s")
+            raise StartFailed(f"nothing listens at port {urlsplit(url).port} after {within_s:g} s")
         time.sleep(0.02)
 
 
@@ -112,12 +132,12 @@ def wait_healthy(processes: Processes, addresses: Mapping[str, str], within_s: f
             time.sleep(0.05)
 
 
-def is_healthy(address: str, timeout_s: float = 1.0) -> bool:
-    """Whether gRPC's health service at the address says SERVING."""
+def is_healthy(address: str, service: str = "", timeout_s: float = 1.0) -> bool:
+    """Whether gRPC's health service at the address says SERVING, of the whole process or of one service in it."""
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -129,5 +149,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before it could be waited for
+        os._exit(1)

@@ -7,18 +7,17 @@ import typer
 
 from tenantry.api.prompts.v1 import prompt_service_pb2 as pb
 from tenantry.api.prompts.v1.prompt_service_pb2_grpc import PromptServiceStub
-from tenantry.cli.connection import Connection, with_refusals
+from tenantry.cli.connection import Connection
 from tenantry.cli.options import Address, Key, Tenant, connected
 from tenantry.cli.output import show, show_all
 
-app = typer.Typer(help="Prompts and their revisions.", no_args_is_help=True)
+app = typer.Typer(help="Prompts and their revisions.", no_args_is_help=True, add_completion=False)
 User = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="File with the user message's template.")]
 System = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File with the system message's.")]
 Schema = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File with the answer's JSON Schema.")]
 
 
 @app.command("list")
-@with_refusals
 def list_prompts(address: Address = None, key: Key = None, tenant: Tenant = None) -> None:
     """List prompts."""
     connection = connected(address, key, tenant)
@@ -27,7 +26,6 @@ def list_prompts(address: Address = None, key: Key = None, tenant: Tenant = None
 
 
 @app.command("show")
-@with_refusals
 def show_prompt(
     prompt: str, revision: int = 0, address: Address = None, key: Key = None, tenant: Tenant = None
 ) -> None:
@@ -36,7 +34,6 @@ def show_prompt(
 
 
 @app.command("create")
-@with_refusals
 def create(
     prompt: str,
     user: User,
@@ -52,7 +49,6 @@ def create(
 
 
 @app.command("update")
-@with_refusals
 def update(
     prompt: str,
     user: User,
@@ -71,7 +67,6 @@ def update(
 
 
 @app.command("rollback")
-@with_refusals
 def rollback(prompt: str, revision: int, address: Address = None, key: Key = None, tenant: Tenant = None) -> None:
     """Put an earlier revision into production."""
     connection = connected(address, key, tenant)
@@ -81,7 +76,6 @@ def rollback(prompt: str, revision: int, address: Address = None, key: Key = Non
 
 
 @app.command("delete")
-@with_refusals
 def delete(prompt: str, address: Address = None, key: Key = None, tenant: Tenant = None) -> None:
     """Delete a prompt with its revisions."""
     connection = connected(address, key, tenant)

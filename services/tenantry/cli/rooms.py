@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -16,8 +17,8 @@ def check_services(names: Sequence[str]) -> list[str]:
     return [name for name in SERVICES if name in names]
 
 
-def serve(names: Sequence[str]) -> None:
-    """Runs the services in this process until a signal."""
+def serve(services: Annotated[list[str], typer.Argument(help="The services to host, or `all`.")]) -> None:
+    """Run services in this process until Ctrl-C."""
     from tenantry.kit.host import Hosted, run
     from tenantry.kit.settings import mesh_settings
 
@@ -27,6 +28,6 @@ def serve(names: Sequence[str]) -> None:
             import_module(f"tenantry.{name}.server").build,
             import_module(f"tenantry.{name}.settings").from_environment(),
         )
-        for name in check_services(names)
+        for name in check_services(SERVICES if services == ["all"] else services)
     ]
     run(hosted, mesh_settings(hosted[0].name))

@@ -9,7 +9,12 @@ from tenantry.kit import settings as mesh
 
 def address() -> str:
     """TENANTRY_ADDRESS: the mesh's address for clients; else the local edge's."""
-    return os.environ.get("TENANTRY_ADDRESS", "") or mesh.mesh_settings("gateway").edge_listen
+    return os.environ.get("TENANTRY_ADDRESS", "") or local_address()
+
+
+def local_address() -> str:
+    """The local edge's address."""
+    return mesh.mesh_settings("gateway").edge_listen
 
 
 def key() -> str:
@@ -20,6 +25,11 @@ def key() -> str:
 def demo_keys_file() -> Path:
     """Where `up --demo` keeps the keys of the demo tenants."""
     return mesh.state_directory() / "demo-keys.json"
+
+
+def names_redis(role: str) -> bool:
+    """Whether TENANTRY_BOOKS_URL or TENANTRY_CACHE_URL is set, so that a server that runs there is the one that is meant."""
+    return bool(os.environ.get(f"TENANTRY_{role.upper()}_URL"))
 
 
 def child_environment(**more: str) -> dict[str, str]:

@@ -6,17 +6,18 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as pb
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
-from tenantry.cli.connection import Connection, with_refusals
-from tenantry.cli.demo import watch
+from tenantry.cli.connection import Connection
+from tenantry.cli.operations import watch
 from tenantry.cli.options import Address, Key, connected
-from tenantry.cli.output import console, is_terminal, show, show_all
+from tenantry.cli.output import clean, console, is_terminal, show, show_all
 
-organisations = typer.Typer(help="Organisations.", no_args_is_help=True)
-tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
+organisations = typer.Typer(help="Organisations.", no_args_is_help=True, add_completion=False)
+tenants = typer.Typer(help="Tenants.", no_args_is_help=True, add_completion=False)
 _STATES = {"PENDING": "…", "RUNNING": "[yellow]●[/yellow]", "DONE": "[green]✓[/green]"}
 
 
@@ -29,7 +30,6 @@ class Tier(StrEnum):
 
 
 @organisations.command("create")
-@with_refusals
 def create_organisation(organisation: str, name: str = "", address: Address = None, key: Key = None) -> None:
     """Make an organisation."""
     request = pb.CreateOrganisationRequest(organisation=organisation, display_name=name)
@@ -37,7 +37,6 @@ def create_organisation(organisation: str, name: str = "", address: Address = No
 
 
 @organisations.command("list")
-@with_refusals
 def list_organisations(address: Address = None, key: Key = None) -> None:
     """List organisations."""
     connection = connected(address, key, None)
@@ -46,7 +45,6 @@ def list_organisations(address: Address = None, key: Key = None) -> None:
 
 
 @tenants.command("create")
-@with_refusals
 def create_tenant(
     tenant: str,
     org: Annotated[str, typer.Option(help="Its organisation.")] = "",
@@ -64,7 +62,6 @@ def create_tenant(
 
 
 @tenants.command("list")
-@with_refusals
 def list_tenants(org: str = "", address: Address = None, key: Key = None) -> None:
     """List tenants."""
     request = pb.ListTenantsRequest(organisation=org)
@@ -73,7 +70,6 @@ def list_tenants(org: str = "", address: Address = None, key: Key = None) -> Non
 
 
 @tenants.command("show")
-@with_refusals
 def show_tenant(tenant: str, address: Address = None, key: Key = None) -> None:
     """Show one tenant."""
     request = pb.GetTenantRequest(tenant=tenant)
@@ -81,7 +77,6 @@ def show_tenant(tenant: str, address: Address = None, key: Key = None) -> None:
 
 
 @tenants.command("delete")
-@with_refusals
 def delete_tenant(
     tenant: str,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -111,5 +106,7 @@ def _steps(operation: Any) -> Table:
     table = Table(show_header=False, box=None)
     for step in operation.steps:
         state = tenant_pb2.OperationState.Name(step.state).removeprefix("OPERATION_STATE_")
-        table.add_row(_STATES.get(state, "…"), step.service, step.did or f"[dim]{step.error}[/dim]")
+        table.add_row(
+            _STATES.get(state, "…"), step.service, Text(clean(step.did)) if step.did else Text(clean(step.error), "dim")
+        )
     return table

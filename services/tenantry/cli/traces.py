@@ -6,20 +6,20 @@ from typing import Annotated, Any
 
 import grpc
 import typer
+from rich.markup import escape
 from rich.tree import Tree
 
 from tenantry.api.insight.v1 import trace_service_pb2 as pb
 from tenantry.api.insight.v1.trace_service_pb2_grpc import TraceServiceStub
-from tenantry.cli.connection import Connection, with_refusals
-from tenantry.cli.options import Address, Key, Tenant, connected
-from tenantry.cli.output import console, is_terminal, show, show_all
+from tenantry.cli.connection import Connection
+from tenantry.cli.options import Address, Key, Tenant, connected_tenant
+from tenantry.cli.output import clean, console, is_terminal, show, show_all
 
 # Spans leave their services in batches, some seconds after the answer.
 _ARRIVES_WITHIN_S = 8.0
 _AGAIN_S = 0.5
 
 
-@with_refusals
 def trace(
     trace_id: Annotated[str, typer.Argument(help="A request's or trace's id; the newest traces without one.")] = "",
     address: Address = None,
@@ -27,7 +27,7 @@ def trace(
     tenant: Tenant = None,
 ) -> None:
     """Draw a request's path through the services."""
-    connection = connected(address, key, tenant)
+    connection = connected_tenant(address, key, tenant)
     if not trace_id:
         listed = connection.call(TraceServiceStub, "ListTraces", pb.ListTracesRequest())
         show_all(listed.traces, ("trace_id", "request_id", "name", "start_time", "duration_ms", "spans", "failed"))
@@ -62,8 +62,9 @@ def _tree(found: pb.GetTraceResponse) -> Tree:
         parent = nodes.get(span.parent_span_id, root)
         after_ms = (span.start_time.ToNanoseconds() - start) / 1e6
         colour = "red" if span.failed else "cyan"
-        service = span.service.removeprefix("tenantry-")
-        text = f"[{colour}]{service}[/{colour}] {span.name.rpartition('/')[2]}  [dim]+{after_ms:.1f} ms[/dim]"
+        service = escape(clean(span.service.removeprefix("tenantry-")))
+        name = escape(clean(span.name.rpartition("/")[2]))
+        text = f"[{colour}]{service}[/{colour}] {name}  [dim]+{after_ms:.1f} ms[/dim]"
         nodes[span.span_id] = parent.add(f"{text}  {span.duration_ms:.1f} ms")
     return root
 

@@ -1,4 +1,4 @@
-"""`tenantry up`: a whole mesh on this machine, until Ctrl-C."""
+"""`tenantry up`: a whole mesh on this machine, until Ctrl-C; and `tenantry init`, what it needs before its first start."""
 
 import asyncio
 import fcntl
@@ -6,90 +6,125 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Annotated
 
-from tenantry.cli import demo, processes, settings
-from tenantry.cli.connection import fail
+import typer
+
+from tenantry.cli import processes, settings
 from tenantry.cli.output import console, is_terminal, note
 from tenantry.cli.processes import Processes, StartFailed
+from tenantry.cli.refusals import fail
 from tenantry.kit import settings as mesh
-from tenantry.kit.errors import TenantryError
 
-Topology = Literal["cohosted", "mesh"]
 _READY_S = 90.0
 _WATCH_EVERY_S = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Topology(StrEnum):
+    """How services are spread over processes."""
+
+    cohosted = "cohosted"
+    mesh = "mesh"
 
 
 class _Stopped(Exception):
-    """SIGTERM or Ctrl-C."""
+    """SIGTERM, Ctrl-C, or the terminal has gone."""
 
 
-def up(topology: Topology, workers: int, *, with_demo: bool) -> None:
-    """Starts everything, shows the demo if asked, and serves until a signal or until a process ends."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+def init() -> None:
+    """Make secrets, tables, service tokens and the first operator's key. Doing so again renews the tokens alone."""
+    made = _initialise()
+    state = "made now" if made else "was there"
+    note(operator_key=state, file=str(mesh.secret_file("operator.key")), state=str(mesh.state_directory()))
+
+
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Onboard two demo tenants and ask each a question.")] = False,
+    topology: Annotated[Topology, typer.Option(help="One process, or eight.")] = Topology.cohosted,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of a cohosted mesh.")] = 1,
+) -> None:
+    """Run a whole mesh on this machine until Ctrl-C."""
+    if workers > 1 and topology is Topology.mesh:
+        raise typer.BadParameter("--workers is for the cohosted topology")
     state = mesh.state_directory()
     started = time.monotonic()
-    with _only_one(state):
-        running = Processes(state / "logs")
-        try:
-            initialise()
-            _start(running, state, topology, workers)
-            seconds = f"{time.monotonic() - started:.1f}"
-            note(address=settings.address(), topology=topology, ready_after_s=seconds, logs=str(running.logs))
-            if with_demo:
-                demo.show(settings.address(), started)
-            if is_terminal():
-                console.print("\nServing until Ctrl-C.")
-            while True:
-                running.check()
-                time.sleep(_WATCH_EVERY_S)
-        except _Stopped:
-            if is_terminal():
-                console.print("\nEnding every process.")
-        except StartFailed as error:
-            fail(str(error), "read the log, then start again")
-        finally:
-            running.stop()
+    running = Processes(state / "logs")
+    try:
+        for number in _SIGNALS:
+            signal.signal(number, _stop)
+        with _only_one(state):
+            try:
+                _start(running, state, topology, workers)
+                seconds = f"{time.monotonic() - started:.1f}"
+                note(address=settings.local_address(), topology=topology, ready_after_s=seconds, logs=str(running.logs))
+                if demo:
+                    from tenantry.cli.demo import show
+
+                    show(settings.local_address(), started)
+                _serve(running)
+            finally:
+                _ignore_signals()
+                running.stop()
+    except _Stopped:
+        pass
+    except StartFailed as error:
+        fail(str(error), "correct that, then start again")
 
 
-def initialise() -> str | None:
+def _initialise() -> str | None:
     """Makes what is missing: secrets, tables, tokens. The first operator's key, when it was made now."""
-    from tenantry.tenancy.initialise import initialise as initialise_tenancy
+    from tenantry.tenancy.initialise import initialise
     from tenantry.tenancy.settings import from_environment
 
-    try:
-        return asyncio.run(initialise_tenancy(from_environment())).operator_secret
-    except TenantryError as error:
-        return fail(error.message, "then try again")
+    return asyncio.run(initialise(from_environment())).operator_secret
 
 
 def _start(running: Processes, state: Path, topology: Topology, workers: int) -> None:
+    first = mesh.mesh_settings(mesh.SERVICES[0])
+    services = dict(first.addresses) if topology is Topology.mesh else {"tenantry": first.listen}
+    addresses = {**services, "gateway's edge": settings.local_address()}
+    for name, address in addresses.items():
+        processes.require_free(name, address)
     stores = {"books": (mesh.books_url(), processes.BOOKS), "cache": (mesh.cache_url(), processes.CACHE)}
     for name, (url, options) in stores.items():
-        if processes.is_local(url):
+        if processes.is_ours(url) and not (settings.names_redis(name) and processes.listens_at(url)):
             processes.start_valkey(running, name, url, state / "valkey" / name, options)
+    _initialise()
     for url, _ in stores.values():
         processes.wait_for_port(running, url, _READY_S)
-    settings_of_first = mesh.mesh_settings(mesh.SERVICES[0])
-    addresses = dict(settings_of_first.addresses)
-    if topology == "mesh":
-        for name in mesh.SERVICES:
-            running.start(name, [settings.python(), "-m", f"tenantry.{name}"], TENANTRY_LISTEN=addresses[name])
+    if topology is Topology.mesh:
+        for name, address in services.items():
+            running.start(name, [settings.python(), "-m", f"tenantry.{name}"], TENANTRY_LISTEN=address)
     else:
-        listen = settings_of_first.listen
-        command = [settings.python(), "-m", "tenantry.cli", "serve", *mesh.SERVICES]
-        shared = "1" if workers > 1 else ""
-        for number in range(1, workers + 1):
-            name = "tenantry" if workers == 1 else f"worker-{number}"
-            running.start(name, command, TENANTRY_LISTEN=listen, TENANTRY_SHARED_PORT=shared)
-            # The first worker brings the tables to this version; the others find them so.
-            if number == 1:
-                processes.wait_healthy(running, {"tenantry": listen}, _READY_S)
-        addresses = {"tenantry": listen}
-    processes.wait_healthy(running, {**addresses, "gateway's edge": settings.address()}, _READY_S)
+        _start_workers(running, workers, first.listen)
+    processes.wait_healthy(running, addresses, _READY_S)
+
+
+def _start_workers(running: Processes, workers: int, listen: str) -> None:
+    command = [settings.python(), "-m", "tenantry.cli", "serve", *mesh.SERVICES]
+    shared = "1" if workers > 1 else ""
+    for number in range(1, workers + 1):
+        name = "tenantry" if workers == 1 else f"worker-{number}"
+        running.start(name, command, TENANTRY_LISTEN=listen, TENANTRY_SHARED_PORT=shared)
+        # The first worker brings the tables to this version; the others find them so.
+        if number == 1:
+            processes.wait_healthy(running, {name: listen}, _READY_S)
+
+
+def _serve(running: Processes) -> None:
+    if is_terminal():
+        console.print("\nServing until Ctrl-C.")
+    try:
+        while True:
+            running.check()
+            time.sleep(_WATCH_EVERY_S)
+    except _Stopped:
+        if is_terminal():
+            console.print("\nEnding every process.")
 
 
 @contextmanager
@@ -105,6 +140,10 @@ def _only_one(state: Path) -> Generator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # Once: a second Ctrl-C must not break off the ending of the processes.
-    for again in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)
+    _ignore_signals()
     raise _Stopped
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

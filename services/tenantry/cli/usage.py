@@ -9,7 +9,6 @@ from tenantry.api.insight.v1 import usage_service_pb2 as pb
 from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
-from tenantry.cli.connection import with_refusals
 from tenantry.cli.options import Address, Key, Tenant, connected
 from tenantry.cli.output import show, show_all
 
@@ -26,7 +25,6 @@ class By(StrEnum):
     key = "key"
 
 
-@with_refusals
 def usage(
     by: Annotated[By, typer.Option(help="Sum by this.")] = By.total,
     address: Address = None,
@@ -41,7 +39,6 @@ def usage(
     show_all(answer.groups if by is not By.total else [answer.total], ("group", *_COLUMNS))
 
 
-@with_refusals
 def limits(address: Address = None, key: Key = None, tenant: Tenant = None) -> None:
     """Show a tenant's limits and how much of them is taken."""
     request = limit_pb.GetQuotaUsageRequest(tenant=tenant or "")

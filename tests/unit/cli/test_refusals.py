@@ -6,7 +6,7 @@ import grpc
 import pytest
 from google.rpc import status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
-from tenantry.cli.connection import ADVICE, explain
+from tenantry.cli.refusals import ADVICE, explain
 from tenantry.kit.errors import Internal, InvalidArgument, NotFound, Reason, ResourceExhausted, TenantryError
 from tenantry.kit.status import DETAILS, to_status
 
