@@ -6,6 +6,7 @@ A plain template only inserts variables. All others are compiled and rendered in
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -27,6 +28,8 @@ _INSERTION = re.compile(r"(?<!\{)\{\{ *(" + _NAME + r") *\}\}")
 _CONSTANTS = {"true", "false", "none", "True", "False", "None", "not", "loop", "self"}
 
 
+# Remembered: production templates are asked about with every call, and are 64 KiB at most.
+@lru_cache(128)
 def is_plain(template: str) -> bool:
     """Whether it only inserts variables, as in `{{ question }}`."""
     rest = _INSERTION.sub("\0", template)
