@@ -38,10 +38,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The documents' epoch; while they are `changing`, nothing is served from or stored in the cache."""
+    """The documents' epoch; while they are `changing`, nothing is served from or stored in the cache.
+
+    `embedder` is by whose vectors they are searched.
+    """
 
     number: int
     changing: bool
+    embedder: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class MeshPeers:
 
     async def documents_epoch(self) -> Epoch:
         answer = await self._documents.GetDocumentsEpoch(document_pb.GetDocumentsEpochRequest())
-        return Epoch(answer.documents_epoch, answer.changing)
+        return Epoch(answer.documents_epoch, answer.changing, answer.embedder)
 
     async def search(self, query: Query) -> list[Passage]:
         request = document_pb.SearchPassagesRequest(
@@ -213,6 +213,7 @@ def _key(plan: Plan) -> cache_pb.CacheKey:
         collections=sorted(set(query.collections)),
         passages=query.passages,
         decoding=f"max_output_tokens={plan.max_output_tokens};temperature={temperature}",
+        embedder=plan.epoch.embedder,
         locale=query.locale,
         end_user=query.end_user if query.personal else "",
         personal=query.personal,

@@ -22,6 +22,8 @@ class Search:
     def __init__(self, store: DocumentStore, embedder: Embedder) -> None:
         self._store = store
         self._embedder = embedder
+        # By whose vectors passages are searched.
+        self.embedder = embedder.name
 
     async def passages(
         self, tenant: Tenant, allowed: Allowed, text: str, collections: tuple[str, ...], limit: int

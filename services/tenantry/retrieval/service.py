@@ -80,7 +80,9 @@ class DocumentService(DocumentServiceServicer):
         self, request: pb.GetDocumentsEpochRequest, context: Context
     ) -> pb.GetDocumentsEpochResponse:
         epoch = await self._search.epoch(caller.owner())
-        return pb.GetDocumentsEpochResponse(documents_epoch=epoch.number, changing=epoch.changing)
+        return pb.GetDocumentsEpochResponse(
+            documents_epoch=epoch.number, changing=epoch.changing, embedder=self._search.embedder
+        )
 
 
 def _allowed() -> Allowed:

@@ -438,19 +438,23 @@ class GetDocumentsEpochResponse(_message.Message):
 
     DOCUMENTS_EPOCH_FIELD_NUMBER: _builtins.int
     CHANGING_FIELD_NUMBER: _builtins.int
+    EMBEDDER_FIELD_NUMBER: _builtins.int
     documents_epoch: _builtins.int
     """documents_epoch, from 1."""
     changing: _builtins.bool
     """changing is true while a write is under way: nothing may be served from or stored in the cache."""
+    embedder: _builtins.str
+    """embedder by whose vectors passages are searched, such as `wordllama-256`."""
     def __init__(
         self,
         *,
         documents_epoch: _builtins.int = ...,
         changing: _builtins.bool = ...,
+        embedder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changing", b"changing", "documents_epoch", b"documents_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changing", b"changing", "documents_epoch", b"documents_epoch", "embedder", b"embedder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
