@@ -16,7 +16,7 @@ from tenantry.gateway.peers import Answer, Found, Hit, Lead, Peers, Plan, Use, W
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query, check
 from tenantry.gateway.settings import Settings
-from tenantry.kit import caller
+from tenantry.kit import call, caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import ResourceExhausted, TenantryError, Unavailable
 
@@ -58,9 +58,11 @@ class Answering:
                 yield piece
 
     async def drain(self) -> None:
-        """Waits for what is still to be settled."""
-        if self._afterwards:
-            await asyncio.wait(self._afterwards, timeout=self._settings.settle_within_s)
+        """Waits for what is still to be settled and stored."""
+        end = self._clock.monotonic() + self._settings.drain_within_s
+        # What ends may leave something else to do: a production that its client left is settled.
+        while self._afterwards and (left := end - self._clock.monotonic()) > 0:
+            await asyncio.wait(self._afterwards, timeout=left)
 
     async def _plan(self, query: Query) -> Plan:
         try:
@@ -80,9 +82,11 @@ class Answering:
         try:
             receipt = await self._peers.reserve(plan, nonce, input_tokens)
             hold = Hold(self._peers, receipt, self._clock, self._settings.renew_every_s, self._settings.settle_within_s)
-        except BaseException:
+        except BaseException as failure:
             # Refused, or the client went: nobody shall wait for an answer that this request does not make.
             self._later(self._give_up(plan, looking))
+            if isinstance(failure, asyncio.CancelledError):
+                self._later(self._give_back(plan, nonce, input_tokens))
             raise
         try:
             return hold, await looking
@@ -104,12 +108,21 @@ class Answering:
         return found
 
     async def _give_up(self, plan: Plan, looking: "asyncio.Future[Found]") -> None:
-        found = await looking
-        if isinstance(found, Lead | Wait) and found.handle:
-            try:
-                await self._peers.abandon(plan, found.handle, keep_if_awaited=False)
-            except TenantryError as error:
-                log.info("a flight ends by itself", extra={"reason": error.reason.value})
+        try:
+            found = await looking
+            if isinstance(found, Lead | Wait) and found.handle:
+                with call.detached():
+                    await self._peers.abandon(plan, found.handle, keep_if_awaited=False)
+        except TenantryError as error:
+            log.info("a flight ends by itself", extra={"reason": error.reason.value})
+
+    async def _give_back(self, plan: Plan, nonce: str, input_tokens: int) -> None:
+        """Releases a hold whose receipt did not arrive: the same nonce gets it, or one that is released at once too."""
+        try:
+            with call.detached():
+                await self._peers.release(await self._peers.reserve(plan, nonce, input_tokens))
+        except TenantryError as error:
+            log.info("a hold ends by itself", extra={"reason": error.reason.value})
 
     async def _wait(self, plan: Plan, found: Wait) -> Found:
         try:

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tenantry.gateway.peers import Peers, Use
 from tenantry.kit import call
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import NotFound, TenantryError
+from tenantry.kit.errors import DeadlineExceeded, NotFound, TenantryError, Unavailable
 
 log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 5.0
 
 
 class Hold:
@@ -29,18 +33,32 @@ class Hold:
     async def settle(self, use: Use | None) -> None:
         """Commits what was used, or releases the hold when nothing was done for it. Only the first call counts.
 
-        A failure is logged and no more: the hold ends by itself, and what it held enters the ledger as estimated.
+        While quota or its books are away it is tried again: a hold that was never renewed ends by itself at no cost, and its
+        answer went out. What came too late for the hold is recorded all the same.
         """
         if self._settled:
             return
         self._settled = True
         self._renewing.cancel()
-        try:
-            with call.detached():
-                async with asyncio.timeout(self._within_s):
+        end = self._clock.monotonic() + self._within_s
+        pause_s = _FIRST_PAUSE_S
+        with call.detached():
+            while True:
+                try:
                     await (self._peers.release(self.receipt) if use is None else self._peers.commit(self.receipt, use))
-        except (TenantryError, TimeoutError) as error:
-            log.warning("a hold could not be settled and ends by itself", extra={"error_type": type(error).__name__})
+                    return
+                except (Unavailable, DeadlineExceeded) as error:
+                    if self._clock.monotonic() + pause_s > end:
+                        self._give_up(error)
+                        return
+                except TenantryError as error:
+                    self._give_up(error)
+                    return
+                await self._clock.sleep(random.uniform(pause_s / 2, pause_s))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _give_up(self, error: TenantryError) -> None:
+        log.warning("a hold could not be settled and ends by itself", extra={"reason": error.reason.value})
 
     async def _keep(self) -> None:
         with call.detached():

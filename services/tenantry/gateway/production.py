@@ -108,7 +108,7 @@ class Production:
         if not self._handle:
             return
         with call.detached():
-            if complete is not None and complete.answer.finish_reason == "stop":
+            if complete is not None and self._is_kept(complete.answer):
                 try:
                     await self._peers.store(self._plan, self._handle, complete.answer)
                     return
@@ -119,6 +119,11 @@ class Production:
                 await self._peers.abandon(self._plan, self._handle, keep_if_awaited=False)
             except TenantryError as error:
                 log.info("a flight ends by itself", extra={"reason": error.reason.value})
+
+    def _is_kept(self, answer: Answer) -> bool:
+        """Whether it is complete, and the chosen model's: a fallback's answer is not what was asked for, and is not served
+        for an hour after the model is back."""
+        return answer.finish_reason == "stop" and answer.model == self._plan.model.model
 
     async def _make(self) -> Complete:
         plan = self._plan

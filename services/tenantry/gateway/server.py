@@ -15,7 +15,10 @@ from tenantry.kit.server import Room
 
 @asynccontextmanager
 async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
-    """The room, while the block runs. What is still to be settled is waited for at its end."""
+    """The room, while the block runs."""
     answering = Answering(MeshPeers(mesh), settings, SystemClock())
-    yield Room("gateway", [(add_GatewayServiceServicer_to_server, GatewayService(answering))])
-    await answering.drain()
+    yield Room(
+        "gateway",
+        [(add_GatewayServiceServicer_to_server, GatewayService(answering))],
+        afterwards=answering.drain,
+    )

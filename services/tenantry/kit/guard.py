@@ -113,20 +113,21 @@ class Guard:
         """How many calls are being served."""
         return len(self._running)
 
-    async def drain(self, grace_s: float) -> None:
-        """Ends feeds at once, since they never end by themselves; other calls as UNAVAILABLE after `grace_s`.
-
-        Until then new calls are taken: what is under way in this process may need them.
-        """
-        end = time.monotonic() + grace_s
+    def stop(self) -> None:
+        """Ends feeds at once, since they never end by themselves; other calls are taken until `end`."""
         self._stopping = True
         _cancel(self._feeds)
-        while self._running and (left := end - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=left)
+
+    async def idle(self, within_s: float) -> None:
+        """Returns when no call runs, or after this time."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=within_s)
+
+    async def end(self) -> None:
+        """Takes nothing new, and ends what still runs as UNAVAILABLE."""
         self._draining = True
         _cancel(self._running)
-        if self._running:
-            await asyncio.wait(self._running, timeout=1.0)
+        await self.idle(1.0)
 
     async def _run(self, method: Method, context: Any, body: Body) -> bytes | None:
         started = time.monotonic()

@@ -5,6 +5,7 @@ built -> serving -> draining (health says NOT_SERVING, nothing new from outside,
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,13 +30,15 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Room:
     """One service as its `build` makes it: servicers, each with the function that registers it, and background work.
 
-    `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it.
+    `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it. `afterwards` returns when
+    nothing is left to do in other rooms for calls that were answered; it is bounded in time.
     """
 
     name: str
     servicers: Sequence[Servicer]
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     signing_keys: Callable[[], Awaitable[Mapping[str, bytes]]] | None = None
+    afterwards: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class OpenRoom:
     guard: Guard
     handlers: Handlers
     services: tuple[str, ...]
+    afterwards: Callable[[], Awaitable[None]] | None = None
 
 
 class _Wanted(NamedTuple):
@@ -78,7 +82,7 @@ def open_room(room: Room, authenticator: Authenticator, limits: Limits) -> OpenR
         add_to_server(servicer, collector)
     handlers = {path: guard.wrap(path, handler) for path, handler in collector.handlers.items()}
     services = tuple(sorted({path[1:].partition("/")[0] for path in handlers}))
-    return OpenRoom(room.name, guard, handlers, services)
+    return OpenRoom(room.name, guard, handlers, services, room.afterwards)
 
 
 class Registry:
@@ -162,8 +166,21 @@ class Listener:
 
 
 async def drain(rooms: Sequence[OpenRoom], grace_s: float) -> None:
-    """Lets the calls of all rooms end together, since those of one may still need another."""
-    await asyncio.gather(*(room.guard.drain(grace_s) for room in rooms))
+    """Lets the calls of all rooms end within `grace_s`, then ends the rest.
+
+    Until then every room takes new calls, since what is under way in one may need another. Those that owe others something
+    after their calls, as the gateway owes quota what was used, end first.
+    """
+    end = time.monotonic() + grace_s
+    for room in rooms:
+        room.guard.stop()
+    while any(room.guard.running for room in rooms) and (left := end - time.monotonic()) > 0:
+        await asyncio.gather(*(room.guard.idle(left) for room in rooms))
+    for room in rooms:
+        if room.afterwards is not None:
+            await room.guard.end()
+            await room.afterwards()
+    await asyncio.gather(*(room.guard.end() for room in rooms))
 
 
 async def until_stopped() -> None:

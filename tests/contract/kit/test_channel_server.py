@@ -20,7 +20,7 @@ from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import Unavailable
 from tenantry.kit.guard import Limits
-from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room, until_stopped
+from tenantry.kit.server import Listener, OpenRoom, Registry, Room, drain, open_room, until_stopped
 from tests.harness.echo import Acts, Echo, Open, WrittenProofs, acme, houses, mesh_of
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
@@ -150,6 +150,42 @@ async def test_what_a_running_call_needs_is_still_served_while_rooms_drain() -> 
             end.set()
             assert (await running).text == "settled"
         await draining
+
+
+async def test_rooms_take_calls_until_those_of_all_have_ended_and_what_they_owe_is_done() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+    owed: list[str] = []
+    registry = Registry()
+    mesh = Mesh("gateway", mesh_of({}), registry, lambda: "gateway", SystemClock())
+    quiet = open_room(
+        Room("echo", [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts()))]), WrittenProofs(), Limits()
+    )
+    needed: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
+
+    async def once(request: Any, context: Any) -> Any:
+        begun.set()
+        await end.wait()
+        return await needed.Gossip(pb.EchoRequest(text="needed"))
+
+    async def settle() -> None:
+        owed.append((await needed.Gossip(pb.EchoRequest(text="settled"))).text)
+
+    servicers = [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts(once)))]
+    busy = open_room(Room("busy", servicers, afterwards=settle), WrittenProofs(), Limits())
+    registry.add(quiet)
+    registry.add(busy)
+    asked: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("busy"))
+    with call.entered(acme()):
+        running = asyncio.ensure_future(asked.EchoOnce(pb.EchoRequest()))
+        await begun.wait()
+        draining = asyncio.ensure_future(drain([quiet, busy], 5))
+        await asyncio.sleep(0.05)
+        end.set()
+        assert (await running).text == "needed"
+    await asyncio.wait_for(draining, 3)
+    assert owed == ["settled"]
+    with call.entered(acme()), pytest.raises(Unavailable):
+        await needed.EchoOnce(pb.EchoRequest())
 
 
 async def test_a_drained_room_takes_nothing_new(open_any_house: Open) -> None:

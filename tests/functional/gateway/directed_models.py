@@ -23,6 +23,7 @@ class Director:
     """What the model answers, and what it was asked. Pieces wait for `go` if it is set to be held."""
 
     texts: list[list[str]] = field(default_factory=lambda: [["It is ", "45 days [1]."]])
+    model: str = "m-1"
     failure: Exception | None = None
     held: bool = False
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +89,7 @@ class _Generation(generation_grpc.GenerationServiceServicer):
             raise
         yield generation_pb.GenerationResult(
             provider="openai",
-            model="m-1",
+            model=director.model,
             model_revision="m-1-2026",
             input_tokens=100,
             output_tokens=10,

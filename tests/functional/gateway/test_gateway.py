@@ -149,6 +149,30 @@ async def waits(house: House) -> bool:
     return stats.waits >= 1
 
 
+async def test_the_answer_of_a_fallback_is_not_kept_as_the_chosen_model_s(house: House) -> None:
+    house.director.model = "m-2"
+    assert (await answer(house, house.acme)).summary.usage.model == "m-2"
+    house.director.model = "m-1"
+    assert (await answer(house, house.acme)).summary.usage.model == "m-1"
+    await until(lambda: stored(house), within_s=5)
+    assert (await answer(house, house.acme)).summary.usage.cache_hit
+    assert len(house.director.asked) == 2
+
+
+async def test_a_client_that_goes_while_its_hold_is_made_leaves_none(house: House) -> None:
+    for turns in range(12):
+        task = asyncio.create_task(answer(house, house.acme))
+        for _ in range(turns * 4):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def none_runs() -> bool:
+        return await running(house) == 0
+
+    await until(none_runs, within_s=10)
+
+
 async def test_many_who_ask_the_same_cause_one_call_of_the_model(house: House) -> None:
     house.director.held = True
     leader = await begin(house, house.acme)
