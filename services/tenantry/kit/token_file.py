@@ -1,6 +1,5 @@
 """A hosted service's own token: read from its file, renewed by tenancy long before its end, written back."""
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import jwt
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import FailedPrecondition, Reason
+from tenantry.kit.private_file import write_private
 
 _CHECK_EVERY_S = 60.0
 
@@ -38,12 +38,6 @@ class TokenFile:
                 continue
             self._token = await renew()
             try:
-                self._write()
+                write_private(self._path, self._token.encode(), replace=True)
             except OSError:
                 continue
-
-    def _write(self) -> None:
-        fresh = self._path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-            file.write(self._token)
-        fresh.replace(self._path)

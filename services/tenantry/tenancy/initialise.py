@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry.kit import key_file
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.errors import FailedPrecondition, Reason
+from tenantry.kit.private_file import write_private
 from tenantry.kit.settings import SERVICES
 from tenantry.kit.sql import Database, migrate
 from tenantry.tenancy.api_keys import new_key
 from tenantry.tenancy.records import AuditEntry
 from tenantry.tenancy.rights import Grant
 from tenantry.tenancy.roles import OPERATOR, ROLES
-from tenantry.tenancy.secret import Secret, make_secret, read_secret, write_private
+from tenantry.tenancy.secret import Secret
 from tenantry.tenancy.settings import Settings
 from tenantry.tenancy.signing import Signer, new_signing_key
 from tenantry.tenancy.store import PLATFORM, Store
@@ -64,7 +66,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncGenerator[tuple[Datab
 
 async def _fitting_secret(store: Store, path: Path, clock: Clock) -> Secret:
     """The secret; FailedPrecondition for tables that were made with another one."""
-    raw = read_secret(path)
+    raw = key_file.read(path)
     if raw is None:
         async with store.read() as tx:
             if await tx.signing_keys.list(PLATFORM, 0):
@@ -72,7 +74,7 @@ async def _fitting_secret(store: Store, path: Path, clock: Clock) -> Secret:
                     Reason.STORE_UNFIT,
                     f"the secret file {path} is missing, and tenancy's tables hang on it: put it back",
                 )
-        raw = make_secret(path)
+        raw = key_file.read_or_make(path)
     secret = Secret(raw)
     async with store.write() as tx:
         known = await tx.signing_keys.list(PLATFORM, 0)
