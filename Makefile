@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TOOLS := .tools/.built
+# A file's tests stay together, since they share what was started for them. More processes would each start a mesh.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help
 help: ## list the targets
@@ -28,7 +30,7 @@ run: $(RUNTIME) ## start everything and answer the demo questions (TOPOLOGY=mesh
 .PHONY: test
 test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST_ALL=1: build the tools, leave nothing out)
 	@if [[ "$${TENANTRY_TEST_ALL:-}" == 1 ]]; then $(MAKE) tools; fi
-	@$(BIN)/pytest $(if $(FILTER),-k "$(FILTER)") $(ARGS)
+	@$(BIN)/pytest $(SPREAD) $(if $(FILTER),-k "$(FILTER)") $(ARGS)
 
 .PHONY: check
 check: $(DEV) ## format, lint, types, who imports whom, contracts, fresh stubs
