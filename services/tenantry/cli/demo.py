@@ -26,7 +26,6 @@ from tenantry.cli.operations import watch
 from tenantry.cli.output import clean, console, is_terminal
 from tenantry.cli.refusals import fail
 from tenantry.kit.private_file import write_private
-from tenantry.kit.private_file import write_private
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN
 
 QUESTION = "How long is the refund period?"

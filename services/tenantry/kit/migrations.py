@@ -37,6 +37,13 @@ async def migrate(database: Database, package: str) -> None:
                 raise
 
 
+async def revisions(database: Database, package: str) -> tuple[str, str]:
+    """The revision that the tables are at, "" when there are none, and the newest in `package`."""
+    known = await asyncio.to_thread(_revisions, package)
+    async with database.read() as connection:
+        return await connection.run_sync(_version, database), max(known)
+
+
 def _revisions(package: str) -> dict[str, Path]:
     """The files by their revision."""
     folder = Path(str(resources.files(package))) / _VERSIONS
