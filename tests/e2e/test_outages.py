@@ -132,7 +132,10 @@ async def in_the_ledger(client: Client, request_ids: list[str]) -> None:
 async def answers_again(load: Load) -> None:
     """Waits until the load is answered again."""
     seen = len(load.answered)
-    await until(lambda: len(load.answered) >= seen + 5, within_s=60, every_s=0.1, what="answers after the outage")
+    try:
+        await until(lambda: len(load.answered) >= seen + 5, within_s=60, every_s=0.1)
+    except AssertionError:
+        raise AssertionError(f"no answers within 60 s; the last refusals: {load.refused[-5:]}") from None
 
 
 @pytest.mark.timeout(240)
