@@ -1,0 +1,108 @@
+"""The command as a person runs it: a process of its own, in a pipe or on a terminal."""
+
+import json
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+_WITHIN_S = 60.0
+_STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command left: its exit status, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The one JSON object that it printed."""
+        (line,) = self.lines()
+        return line
+
+    def lines(self) -> list[Any]:
+        """The JSON objects that it printed, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`tenantry` in an environment, in a folder."""
+
+    environment: dict[str, str]
+    folder: Path
+
+    def __call__(self, line: str, *more: str) -> Done:
+        """Runs it in a pipe. `more` are arguments that are no text for a shell."""
+        done = subprocess.run(
+            self.arguments(line, *more),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_WITHIN_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        return _checked(Done(done.returncode, done.stdout, done.stderr))
+
+    def on_terminal(self, line: str, *more: str) -> Done:
+        """Runs it on a terminal of 120 columns; what it wrote is given without colours."""
+        ours, its = pty.openpty()
+        environment = self.environment | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "50"}
+        process = subprocess.Popen(
+            self.arguments(line, *more),
+            cwd=self.folder,
+            env=environment,
+            stdin=its,
+            stdout=its,
+            stderr=subprocess.PIPE,
+        )
+        os.close(its)
+        shown = b""
+        try:
+            while part := _read(ours):
+                shown += part
+            _, err = process.communicate(timeout=_WITHIN_S)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+        text = _STYLE.sub("", shown.decode()).replace("\r\n", "\n")
+        return _checked(Done(process.returncode, text, err.decode()))
+
+    def arguments(self, line: str, *more: str) -> list[str]:
+        """The words of a command line."""
+        return [sys.executable, "-m", "tenantry.cli", *shlex.split(line), *more]
+
+    def within(self, **environment: str) -> "Command":
+        """The same with other settings."""
+        return replace(self, environment=self.environment | environment)
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        """A file in its folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other side has gone
+        return b""
+
+
+def _checked(done: Done) -> Done:
+    assert "Traceback" not in done.err + done.out, done
+    assert done.status == 0 or (done.err + done.out).strip(), "it failed and said nothing"
+    return done
