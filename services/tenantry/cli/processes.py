@@ -62,9 +62,11 @@ class Processes:
                 raise StartFailed(f"{name} has ended with status {process.returncode}; its log is {log}")
 
     def stop(self) -> None:
-        """Ends all, services before the valkeys they use, and kills who does not end."""
-        valkeys = [self.running.pop(name) for name in ("books", "cache") if name in self.running]
-        for group in (list(self.running.values()), valkeys):
+        """Ends all, and kills who does not end. Who uses others goes before them: what the gateway answers last is still
+        settled by quota, and the valkeys go last."""
+        first = [self.running.pop(name) for name in ("gateway",) if name in self.running]
+        last = [self.running.pop(name) for name in ("books", "cache") if name in self.running]
+        for group in (first, list(self.running.values()), last):
             for process in group:
                 process.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + _STOP_S
