@@ -27,11 +27,13 @@ ADDED_MS, HITS_PER_S, SDK_SHARE, EIGHT_HIT_MS, EIGHT_MISS_MS = 1.5, 600.0, 0.5, 
 
 @dataclass
 class Times:
-    """Of one way of asking: milliseconds alone, and calls a second with 32 at once, a value a slice."""
+    """Of one way of asking: milliseconds alone, and calls a second with 32 at once, a value a slice. `missed` is the share of
+    hits that were none: the gateway goes on without a cache that is late, as it may be on a busy machine."""
 
     p50: list[float] = field(default_factory=list[float])
     p99: list[float] = field(default_factory=list[float])
     rate: list[float] = field(default_factory=list[float])
+    missed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ async def measure(topology: Topology, mesh_edge: Any, key: str, provider: str, s
                 many = await closed_loop(way, AT_ONCE, size.seconds, size.most_calls)
                 times[name].rate.append(many.rate)
     await channel.close()
-    if asked.missed > asked.asked / 100:
-        raise RuntimeError(f"{asked.missed} of {asked.asked} hits were none: the machine is too busy to measure")
+    times["hit"].missed = asked.missed / max(1, asked.asked)
     return times
 
 
@@ -86,6 +87,7 @@ def _report(topology: Topology, sampling: float, times: dict[str, Times], report
         report.figure(f"{figure}_p99_ms", p99)
         report.figure(f"{figure}_per_s", rate, 0)
         report.figure(f"{figure}_rate_over_bare", rate / bare_rate)
+    report.figure(f"{prefix}_hits_missed", times["hit"].missed)
     if sampling < 1:
         _goals(topology, times, bare_p50, bare_rate, report)
 
