@@ -28,6 +28,8 @@ from tests.attack.mesh.conftest import Metadata, People
 from tests.attack.mesh.contracts import outcome_of
 from tests.harness.mesh import stub_of
 
+# Other attacks store documents too.
+COLLECTION = "identity"
 BAD_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
 NO_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
 BAD_IDENTITY = ("UNAUTHENTICATED", "SERVICE_IDENTITY_INVALID")
@@ -37,7 +39,8 @@ def list_documents(people: People, metadata: Metadata, address: str = "") -> tup
     """What retrieval says to such a call: its documents, or code and reason of the refusal."""
     stub = stub_of(DocumentServiceStub, people.channel(address or people.mesh.addresses["retrieval"]))
     try:
-        answer = stub.ListDocuments(document_pb.ListDocumentsRequest(), metadata=tuple(metadata), timeout=10)
+        request = document_pb.ListDocumentsRequest(collection=COLLECTION)
+        answer = stub.ListDocuments(request, metadata=tuple(metadata), timeout=10)
     except grpc.RpcError as error:
         return outcome_of(error)
     return [one.document for one in answer.documents]
@@ -46,8 +49,8 @@ def list_documents(people: People, metadata: Metadata, address: str = "") -> tup
 @pytest.fixture(scope="session")
 def documents(people: People) -> None:
     """A document at each of the two tenants."""
-    people.mesh.upload(people.own.key, {"mine": "# Mine\n\nThis is mine."})
-    people.mesh.upload(people.other.key, {"theirs": "# Theirs\n\nThis is theirs."})
+    people.mesh.upload(people.own.key, {"mine": "# Mine\n\nThis is mine."}, COLLECTION)
+    people.mesh.upload(people.other.key, {"theirs": "# Theirs\n\nThis is theirs."}, COLLECTION)
 
 
 def of_other(people: People, expires_at: float) -> Caller:
