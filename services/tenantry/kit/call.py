@@ -14,6 +14,8 @@ TENANT = "x-tenant-id"
 SERVICE = "x-tenantry-service"
 REQUEST_ID = "x-tenantry-request-id"
 TARGET = "x-tenantry-target"
+# A client's call that the edge passes on: the service token that comes with it gives no right.
+FORWARDED = "x-tenantry-forwarded"
 TRACEPARENT = "traceparent"
 # In trailing metadata of RPCs that have no caller: whom the answer is about, for the sender's span.
 TIER = "x-tenantry-tier"

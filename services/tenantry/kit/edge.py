@@ -155,7 +155,12 @@ class _Forward(grpc.GenericRpcHandler):
                 identity_pb.AuthenticateCallerRequest(credential=credential[1]), timeout=timeout
             )
         telemetry.mark(span, answer.tenant, answer.tier)
-        onward = [(call.ASSERTION, answer.assertion), (call.REQUEST_ID, request_id), (call.SERVICE, self._mesh.token())]
+        onward = [
+            (call.ASSERTION, answer.assertion),
+            (call.REQUEST_ID, request_id),
+            (call.SERVICE, self._mesh.token()),
+            (call.FORWARDED, "1"),
+        ]
         if answer.tenant:
             onward.append((call.TENANT, answer.tenant))
         parent = tracecontext.header(span)

@@ -93,6 +93,14 @@ async def test_all_four_shapes_are_forwarded(desk: FrontDesk) -> None:
     assert [answer.text async for answer in desk.stub.Chat(iter([HELLO, HELLO]), metadata=KEY)] == ["hello", "hello"]
 
 
+async def test_what_the_gateway_may_do_for_a_caller_without_the_scope_the_caller_may_not_do_itself(
+    desk: FrontDesk,
+) -> None:
+    # The contract of Echo lets the gateway in for such a caller.
+    refused = await refusal(desk.stub.Echo(HELLO, metadata=(("authorization", "Bearer acme-documents.read"),)))
+    assert refused.reason == Reason.SCOPE_MISSING
+
+
 async def test_nothing_that_a_client_says_of_itself_goes_in(desk: FrontDesk) -> None:
     seen: list[dict[str, Any]] = []
 
@@ -111,7 +119,7 @@ async def test_nothing_that_a_client_says_of_itself_goes_in(desk: FrontDesk) -> 
         ("baggage", "tenant=globex"),
         ("x-else", "1"),
     )
-    assert (await desk.stub.Echo(HELLO, metadata=(*KEY, *forged))).text == "acme gateway"
+    assert (await desk.stub.Echo(HELLO, metadata=(*KEY, *forged))).text == "acme None"
     assert seen[0][call.ASSERTION] == "acme generate"
     assert seen[0][call.REQUEST_ID].startswith("req_")
     assert "authorization" not in seen[0]
