@@ -18,6 +18,10 @@ from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
 
+# A tenant's key with next to no right: what a service may do for it, it may not do itself.
+BARE = "bare key"
+BARE_SCOPES = frozenset({"cache.read"})
+
 Metadata = list[tuple[str, str]]
 
 
@@ -75,6 +79,7 @@ def people(mesh: RunningMesh) -> Iterator[People]:
             TENANT_ADMIN: own.key,
             ORGANISATION_ADMIN: admin.secret,
             OPERATOR: mesh.operator_key,
+            BARE: mesh.key(own.tenant, sorted(BARE_SCOPES)),
         },
     )
     yield everybody

@@ -12,7 +12,7 @@ import pytest
 from tenantry.kit import call
 from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
-from tests.attack.mesh.conftest import Metadata, People
+from tests.attack.mesh.conftest import BARE, BARE_SCOPES, Metadata, People
 from tests.attack.mesh.contracts import Rpc, declared, request_for, rpcs, send
 
 UNIMPLEMENTED = ("UNIMPLEMENTED", "")
@@ -23,8 +23,9 @@ NO_SCOPE = ("PERMISSION_DENIED", "SCOPE_MISSING")
 NOT_THEM = ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")
 ADMITTED = ("", "")
 REFUSALS = {UNIMPLEMENTED, NO_CREDENTIAL, BAD_CREDENTIAL, NO_IDENTITY, NO_SCOPE, NOT_THEM}
-ROLE_NAMES = (TENANT_SERVICE, TENANT_ADMIN, ORGANISATION_ADMIN, OPERATOR)
-OF_TENANTS = (TENANT_SERVICE, TENANT_ADMIN)
+ROLE_NAMES = (TENANT_SERVICE, TENANT_ADMIN, ORGANISATION_ADMIN, OPERATOR, BARE)
+OF_TENANTS = (TENANT_SERVICE, TENANT_ADMIN, BARE)
+SCOPES_OF = {**ROLES, BARE: BARE_SCOPES}
 # Admin RPCs that are about an organisation or the platform, whatever scope a tenant's caller has.
 ABOVE_TENANTS = frozenset({"CreateOrganisation", "ListOrganisations", "CreateTenant", "DeleteTenant"})
 
@@ -40,7 +41,7 @@ class Kind:
 
 def by_role(rpc: Rpc, role: str) -> tuple[str, str]:
     """What a verified caller of this role must hear."""
-    if rpc.access.scope not in ROLES[role]:
+    if rpc.access.scope not in SCOPES_OF[role]:
         return NO_SCOPE
     return NOT_THEM if rpc.access.audience == "public" and role not in OF_TENANTS else ADMITTED
 
@@ -131,7 +132,7 @@ def inside_kinds() -> list[Kind]:
                 lambda rpc, s=service: inside(rpc, s, None),
             )
         )
-        for role in (TENANT_SERVICE, TENANT_ADMIN):
+        for role in (TENANT_SERVICE, TENANT_ADMIN, BARE):
             kinds.append(
                 Kind(
                     f"{service} for a {role}",
