@@ -136,12 +136,15 @@ def _report(rpcs: tuple[Rpc, ...], echo: Subject, subjects: dict[str, Subject], 
         suffix = "" if share < 1 else "_all_sampled"
         report.figure(f"{rpc.name}_ratio{suffix}", ratio)
         report.figure(f"{rpc.name}_per_s{suffix}", rate, 0)
+        report.figure(f"{rpc.name}_cpu_us{suffix}", cpu_us, 0)
         if rpc.goal and share < 1:
             report.goal(f"{rpc.name} {goal}", ratio >= rpc.goal)
-    report.figure(f"raw_per_s{'' if share < 1 else '_all_sampled'}", median(echo.rates), 0)
+    suffix = "" if share < 1 else "_all_sampled"
+    report.figure(f"raw_per_s{suffix}", median(echo.rates), 0)
+    report.figure(f"raw_cpu_us{suffix}", median(echo.cpu_us), 0)
 
 
-def run(*, rounds: int = 12 if FULL else 4, seconds: float = 0.5, most_calls: int = 1_000_000) -> Report:
+def run(*, rounds: int = 12 if FULL else 3, seconds: float = 0.5, most_calls: int = 1_000_000) -> Report:
     """The benchmark. Small numbers try it out without measuring anything."""
     report = Report(("RPC", "traced", "rate", "of echo", "server CPU a call", "goal"))
     with tempfile.TemporaryDirectory() as directory:
