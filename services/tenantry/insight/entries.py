@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tenantry.kit.owner import Tenant
+from tenantry.kit.usage import Usage
 
 # Outcomes as common/v1/usage.proto numbers them: from here on the request did not end OK.
 FIRST_FAILURE = 2
@@ -15,25 +16,6 @@ _LARGEST = 10**12
 _LONGEST_NS = 10**16
 _LATEST_US = 2**57  # in the year 6537; a thousandfold of it still fits
 _GROWTH = math.log(1.02)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one request used, as common/v1/usage.proto has it; `first_token_ns` is None when there was no answer."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micros: int = 0
-    provider: str = ""
-    model: str = ""
-    model_revision: str = ""
-    latency_ns: int = 0
-    outcome: int = 0
-    cache_hit: bool = False
-    request_id: str = ""
-    prompt: str = ""
-    prompt_revision: int = 0
-    first_token_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

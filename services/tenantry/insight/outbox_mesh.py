@@ -11,8 +11,8 @@ from tenantry.api.quota.v1 import settlement_service_pb2 as pb
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import SettlementServiceStub
 from tenantry.insight.entries import Batch, Cursor, Entry
 from tenantry.insight.outbox import OutboxStream
-from tenantry.insight.service.convert import usage_of
 from tenantry.kit.errors import Reason, Unavailable
+from tenantry.kit.messages import usage_of
 from tenantry.kit.owner import Tenant
 
 

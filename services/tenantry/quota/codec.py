@@ -8,7 +8,8 @@ from typing import Any
 
 from tenantry.kit.errors import StoreFailed
 from tenantry.kit.owner import Tenant
-from tenantry.quota.entries import Ask, Settled, Usage
+from tenantry.kit.usage import Usage
+from tenantry.quota.entries import Ask, Settled
 
 _VERSION = 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tenantry.kit.owner import Tenant
+from tenantry.kit.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +82,6 @@ class Use:
     requests_available: int
     tokens_available: int
     requests_running: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one request used, as common/v1/usage.proto has it; times in nanoseconds, `first_token_ns` None without
-    one."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micros: int = 0
-    provider: str = ""
-    model: str = ""
-    model_revision: str = ""
-    latency_ns: int = 0
-    outcome: int = 0
-    cache_hit: bool = False
-    request_id: str = ""
-    prompt: str = ""
-    prompt_revision: int = 0
-    first_token_ns: int | None = None
-
-    @property
-    def tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Tenant
+from tenantry.kit.usage import Usage
 from tenantry.quota import receipts
-from tenantry.quota.entries import Ask, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Usage
+from tenantry.quota.entries import Ask, Held, Limits, OutboxFull, Refused, Settled, TenantLimits
 from tenantry.quota.gcra import MOST_AMOUNT, NEVER
 from tenantry.quota.receipts import Receipt
 from tenantry.quota.store import Books

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
-from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1 import limit_service_pb2_grpc as limit_grpc
 from tenantry.api.quota.v1 import reservation_service_pb2 as pb
@@ -16,8 +14,9 @@ from tenantry.api.quota.v1 import reservation_service_pb2_grpc as reservation_gr
 from tenantry.api.quota.v1 import settlement_service_pb2 as settlement_pb
 from tenantry.api.quota.v1 import settlement_service_pb2_grpc as settlement_grpc
 from tenantry.kit import caller, telemetry
+from tenantry.kit.messages import time_message, usage_message, usage_of
 from tenantry.quota import receipts
-from tenantry.quota.entries import Batch, Cursor, Limits, Settled, Usage
+from tenantry.quota.entries import Batch, Cursor, Limits, Settled
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.receipts import Receipt
 from tenantry.quota.reservations import Granted, Proven, Reservations, Wanted
@@ -54,7 +53,7 @@ class ReservationService(reservation_grpc.ReservationServiceServicer):
     async def CommitReservation(
         self, request: pb.CommitReservationRequest, context: Context
     ) -> pb.CommitReservationResponse:
-        settled = await self._reservations.commit(self._prove(request.receipt), _usage_of(request.usage))
+        settled = await self._reservations.commit(self._prove(request.receipt), usage_of(request.usage))
         return pb.CommitReservationResponse(settled_now=settled)
 
     async def ReleaseReservation(
@@ -147,15 +146,7 @@ class SettlementService(settlement_grpc.SettlementServiceServicer):
 
 
 def _time(at_us: int) -> Timestamp:
-    return Timestamp(seconds=at_us // 1_000_000, nanos=at_us % 1_000_000 * 1000)
-
-
-def _duration(ns: int) -> Duration:
-    return Duration(seconds=ns // 1_000_000_000, nanos=ns % 1_000_000_000)
-
-
-def _ns(duration: Duration) -> int:
-    return duration.seconds * 1_000_000_000 + duration.nanos
+    return time_message(at_us * 1000)
 
 
 def _receipt(granted: Granted) -> pb.Receipt:
@@ -199,42 +190,6 @@ def _limits(limits: Limits) -> limit_pb.QuotaLimits:
     )
 
 
-def _usage_of(usage: usage_pb2.Usage) -> Usage:
-    return Usage(
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cost_micros,
-        usage.provider,
-        usage.model,
-        usage.model_revision,
-        _ns(usage.latency),
-        int(usage.outcome),
-        usage.cache_hit,
-        usage.request_id,
-        usage.prompt,
-        usage.prompt_revision,
-        _ns(usage.first_token_latency) if usage.HasField("first_token_latency") else None,
-    )
-
-
-def _usage(usage: Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost_micros=usage.cost_micros,
-        provider=usage.provider,
-        model=usage.model,
-        model_revision=usage.model_revision,
-        latency=_duration(usage.latency_ns),
-        outcome=usage_pb2.Outcome.ValueType(usage.outcome),
-        cache_hit=usage.cache_hit,
-        request_id=usage.request_id,
-        prompt=usage.prompt,
-        prompt_revision=usage.prompt_revision,
-        first_token_latency=None if usage.first_token_ns is None else _duration(usage.first_token_ns),
-    )
-
-
 def _cursors_of(cursors: Sequence[settlement_pb.SettlementCursor]) -> list[Cursor]:
     return [Cursor(cursor.bucket, cursor.epoch, cursor.position) for cursor in cursors]
 
@@ -256,5 +211,5 @@ def _settled(settled: Settled) -> settlement_pb.SettledUsage:
         end_user=settled.end_user,
         estimated=settled.estimated,
         settle_time=_time(settled.settled_us),
-        usage=_usage(settled.usage),
+        usage=usage_message(settled.usage),
     )

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from tenantry.insight.entries import Batch, Cursor, Entry, Usage
+from tenantry.insight.entries import Batch, Cursor, Entry
 from tenantry.insight.spans import Span
 from tenantry.kit.owner import Tenant
+from tenantry.kit.usage import Usage
 
 ACME = Tenant("acme-org", "acme")
 GLOBEX = Tenant("globex-org", "globex")

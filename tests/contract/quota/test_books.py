@@ -7,8 +7,9 @@ import pytest
 from tenantry.kit.errors import FailedPrecondition, StoreUnavailable
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.redis import Redis, connect
+from tenantry.kit.usage import Usage
 from tenantry.quota import keys
-from tenantry.quota.entries import Ask, Held, Limits, Refused, Settled, Usage
+from tenantry.quota.entries import Ask, Held, Limits, Refused, Settled
 from tenantry.quota.holds import Terms
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.store_redis import RedisBooks

@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tenantry.kit.owner import Tenant
 from tenantry.kit.redis import Arg, Redis, Script, connect
+from tenantry.kit.usage import Usage
 from tenantry.quota import keys
 from tenantry.quota.codec import read_ask, read_settled
-from tenantry.quota.entries import Ask, Held, Limits, Settled, Usage
+from tenantry.quota.entries import Ask, Held, Limits, Settled
 from tenantry.quota.gcra import Bucket
 from tenantry.quota.holds import Appended, Holds, Terms
 from tenantry.quota.store_redis import RedisBooks

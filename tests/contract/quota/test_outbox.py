@@ -9,8 +9,9 @@ from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.redis import Redis, connect
+from tenantry.kit.usage import Usage
 from tenantry.quota import keys
-from tenantry.quota.entries import Ask, Batch, Cursor, Held, Limits, OutboxFull, Settled, Usage
+from tenantry.quota.entries import Ask, Batch, Cursor, Held, Limits, OutboxFull, Settled
 from tenantry.quota.holds import Terms
 from tenantry.quota.outbox_redis import RedisOutbox
 from tenantry.quota.settlements import Settlements, Upkeep

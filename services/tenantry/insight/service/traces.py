@@ -8,10 +8,11 @@ from grpc import aio
 from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import trace_service_pb2 as pb
 from tenantry.api.insight.v1 import trace_service_pb2_grpc as grpc_pb
-from tenantry.insight.service.convert import position_of, time_of
+from tenantry.insight.service.convert import position_of
 from tenantry.insight.spans import Position, Span, Trace
 from tenantry.insight.traces import TraceReading
 from tenantry.kit import caller, paging
+from tenantry.kit.messages import time_message
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -41,7 +42,7 @@ def _trace(trace: Trace) -> pb.TraceSummary:
         trace_id=trace.trace_id,
         request_id=trace.request_id,
         name=trace.name,
-        start_time=time_of(trace.start_ns),
+        start_time=time_message(trace.start_ns),
         duration_ms=trace.duration_ns / 1e6,
         spans=trace.spans,
         failed=trace.failed,
@@ -54,7 +55,7 @@ def _span(span: Span) -> pb.Span:
         parent_span_id=span.parent_span_id,
         service=span.service,
         name=span.name,
-        start_time=time_of(span.start_ns),
+        start_time=time_message(span.start_ns),
         duration_ms=span.duration_ns / 1e6,
         failed=span.failed,
         attributes=json.loads(span.attributes),

@@ -9,11 +9,12 @@ from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as pb
 from tenantry.api.insight.v1 import usage_service_pb2_grpc as grpc_pb
 from tenantry.insight.entries import Entry, Grouping, Position, Sums
-from tenantry.insight.service.convert import position_of, time_of, usage_to
+from tenantry.insight.service.convert import position_of
 from tenantry.insight.store import Ledger
 from tenantry.insight.usage import UsageReading
 from tenantry.kit import caller, paging
 from tenantry.kit.errors import InvalidArgument
+from tenantry.kit.messages import time_message, usage_message
 from tenantry.kit.owner import Tenant
 
 Context = aio.ServicerContext[Any, Any]
@@ -87,6 +88,6 @@ def _record(entry: Entry) -> pb.UsageRecord:
         key_id=entry.key_id,
         end_user=entry.end_user,
         estimated=entry.estimated,
-        settle_time=time_of(entry.settled_us * 1000),
-        usage=usage_to(entry.usage),
+        settle_time=time_message(entry.settled_us * 1000),
+        usage=usage_message(entry.usage),
     )

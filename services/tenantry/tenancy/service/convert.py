@@ -5,6 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.tenancy.v1 import api_key_pb2, audit_service_pb2, tenant_pb2
 from tenantry.kit.errors import InvalidArgument
+from tenantry.kit.messages import time_message
 from tenantry.tenancy.paging import Page, page_of
 from tenantry.tenancy.records import (
     ApiKey,
@@ -63,11 +64,7 @@ def next_page(token: str) -> paging_pb2.PageResponse:
 
 def timestamp(time_ns: int | None) -> Timestamp | None:
     """A time, or an absent field."""
-    if time_ns is None:
-        return None
-    made = Timestamp()
-    made.FromNanoseconds(time_ns)
-    return made
+    return None if time_ns is None else time_message(time_ns)
 
 
 def time_ns(value: Timestamp, field: str) -> int:
