@@ -18,10 +18,11 @@ from tenantry.gateway.query import Query, check
 from tenantry.gateway.settings import Settings
 from tenantry.kit import call, caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import ResourceExhausted, TenantryError, Unavailable
+from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
 
 log = logging.getLogger(__name__)
 
+# Answers under way or not settled yet. Beyond that nothing new begins.
 MAX_AFTERWARDS = 10_000
 # In characters. What is longer is not asked twice, and the cache takes no longer keys.
 MAX_CACHED_MESSAGE = 32_000
@@ -38,6 +39,10 @@ class Answering:
 
     async def answer(self, query: Query, *, streamed: bool) -> AsyncGenerator[str | Complete]:
         """The pieces of the answer, then its end. Closing the iterator early is the client going away."""
+        if len(self._afterwards) >= MAX_AFTERWARDS:
+            raise ResourceExhausted(
+                Reason.SERVER_BUSY, "too many answers wait to be settled; try again later", retry_after_s=1.0
+            )
         started = self._clock.monotonic()
         plan = await self._plan(check(query))
         hold, found = await self._hold_and_look_up(plan)
@@ -164,7 +169,5 @@ class Answering:
         self._keep(asyncio.create_task(work))
 
     def _keep(self, task: "asyncio.Task[Any]") -> None:
-        if len(self._afterwards) > MAX_AFTERWARDS:
-            log.warning("more than %d answers wait to be settled", MAX_AFTERWARDS)
         self._afterwards.add(task)
         task.add_done_callback(self._afterwards.discard)

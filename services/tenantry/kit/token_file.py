@@ -1,5 +1,6 @@
 """A hosted service's own token: read from its file, renewed by tenancy long before its end, written back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -38,6 +39,6 @@ class TokenFile:
                 continue
             self._token = await renew()
             try:
-                write_private(self._path, self._token.encode(), replace=True)
+                await asyncio.to_thread(write_private, self._path, self._token.encode(), replace=True)
             except OSError:
                 continue
