@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 
@@ -18,6 +19,10 @@ class Connection:
     """Stubs of one caller. The generated stubs are typed for asyncio; a command blocks, hence Any."""
 
     def __init__(self, address: str, key: str) -> None:
+        try:
+            _ = urlsplit(f"//{address}").port
+        except ValueError:
+            fail(f"{address} is no address", "write it as HOST:PORT")
         self.address = address
         self._metadata = (("authorization", f"Bearer {key}"),)
         options = [("grpc.max_receive_message_length", 2 * MAX_MESSAGE_BYTES), ("grpc.enable_http_proxy", 0)]

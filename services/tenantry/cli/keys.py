@@ -29,6 +29,9 @@ def create(
     """Make a key and show its secret, this once."""
     if role not in ROLES:
         raise typer.BadParameter(f"{role} is no role; there are {', '.join(ROLES)}")
+    connection = connected(address, key, tenant or None)
+    if connection.by_local_operator and role in _OF_A_CUSTOMER and not (tenant or org or scope):
+        raise typer.BadParameter(f"say whose key it is: --tenant, --org, or --role {OPERATOR}")
     request = pb.CreateApiKeyRequest(
         tenant=tenant,
         organisation=org,

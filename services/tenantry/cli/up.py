@@ -80,7 +80,12 @@ def _initialise() -> str | None:
     from tenantry.tenancy.initialise import initialise
     from tenantry.tenancy.settings import from_environment
 
-    return asyncio.run(initialise(from_environment())).operator_secret
+    # A signal waits until this is done: raised within the loop it would leave a database's thread that nobody ends.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        return asyncio.run(initialise(from_environment())).operator_secret
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _start(running: Processes, state: Path, topology: Topology, workers: int) -> None:

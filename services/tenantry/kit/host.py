@@ -71,6 +71,11 @@ def run(hosted: Sequence[Hosted], settings: MeshSettings) -> None:
         sys.exit(f"tenantry: {error.message}")
     except OSError as error:
         sys.exit(f"tenantry: cannot start: {error.strerror or type(error).__name__}")
+    except RuntimeError as error:
+        said, _, _ = str(error).partition(";")
+        if not said.startswith("Failed to bind"):  # grpc's word for an address that is taken or not ours
+            raise
+        sys.exit(f"tenantry: cannot start: {said}")
 
 
 async def _until_signal(hosted: Sequence[Hosted], settings: MeshSettings) -> None:

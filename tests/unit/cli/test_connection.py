@@ -77,3 +77,10 @@ def test_a_key_that_metadata_cannot_carry_is_refused_with_a_sentence(
 def test_a_broken_file_of_demo_keys_is_as_none(state: Path) -> None:
     (state / "demo-keys.json").write_text("{")
     assert connection.demo_keys() == {}
+
+
+@pytest.mark.parametrize("address", ["[::1", "localhost:many", "localhost:99999"])
+def test_what_is_no_address_is_said_in_one_sentence(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        connect(address, "given")
+    assert "is no address; write it as HOST:PORT" in capsys.readouterr().err
