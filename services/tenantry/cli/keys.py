@@ -6,12 +6,14 @@ import typer
 
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
+from tenantry.cli import settings
 from tenantry.cli.options import Address, Key, connected
 from tenantry.cli.output import note, show, show_all
-from tenantry.tenancy.roles import ROLES, TENANT_SERVICE
+from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 
 app = typer.Typer(help="API keys.", no_args_is_help=True, add_completion=False)
 Named = Annotated[str, typer.Option("--tenant", help="The tenant it speaks for.")]
+_CUSTOMERS = (ORGANISATION_ADMIN, TENANT_ADMIN, TENANT_SERVICE)
 
 
 @app.command("create")
@@ -29,8 +31,8 @@ def create(
     """Make a key and show its secret, this once."""
     if role not in ROLES:
         raise typer.BadParameter(f"{role} is no role; there are {', '.join(ROLES)}")
-    connection = connected(address, key, tenant or None)
-    if connection.by_local_operator and role in _OF_A_CUSTOMER and not (tenant or org or scope):
+    # The local operator's own key would otherwise make another of the platform's, with rights that only tenants use.
+    if role in _CUSTOMERS and not (tenant or org or scope or key or settings.key()):
         raise typer.BadParameter(f"say whose key it is: --tenant, --org, or --role {OPERATOR}")
     request = pb.CreateApiKeyRequest(
         tenant=tenant,
