@@ -59,7 +59,11 @@ class Host:
 
 def main(name: str, settings: Callable[[], Any], build: Build) -> None:
     """Runs one service until a signal: `python -m tenantry.<name>`."""
-    run([Hosted(name, build, settings())], mesh_settings(name))
+    try:
+        hosted, own = [Hosted(name, build, settings())], mesh_settings(name)
+    except TenantryError as error:
+        sys.exit(f"tenantry: {error.message}")
+    run(hosted, own)
 
 
 def run(hosted: Sequence[Hosted], settings: MeshSettings) -> None:

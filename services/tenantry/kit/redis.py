@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import hiredis
 
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
-from tenantry.kit.redis_link import Link, LostConnection, ReplyError, open_link, parse_url
+from tenantry.kit.redis_link import Link, LostConnection, ReplyError, Target, open_link, parse_url
 
 T = TypeVar("T")
 Arg = str | bytes | int | float
@@ -85,7 +85,7 @@ class Redis:
     """A store's way to one Redis. `store` is our name for it in errors: `books` or `cache`."""
 
     def __init__(self, url: str, store: str, connections: int) -> None:
-        self._target = parse_url(url)
+        self._target = _target(url, store)
         self._store = store
         self._links: list[Link | None] = [None] * connections
         self._opening: dict[int, asyncio.Task[Link]] = {}
@@ -176,6 +176,14 @@ class Redis:
         if isinstance(reply, Exception):
             raise translate(reply, self._store) from None
         return reply
+
+
+def _target(url: str, store: str) -> Target:
+    try:
+        return parse_url(url)
+    except ValueError:  # not shown: an address may hold a password
+        message = f"the address of {store} is not one; it begins with redis://, rediss:// or unix://"
+        raise FailedPrecondition(Reason.STORE_UNFIT, message) from None
 
 
 def connect(url: str, *, store: str, connections: int = 2) -> Redis:

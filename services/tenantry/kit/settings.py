@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenantry.kit.errors import InvalidArgument
+
 SERVICES = ("tenancy", "quota", "retrieval", "cache", "prompts", "models", "insight", "gateway")
 # The outside address is 7700; the services' own follow in the order above.
 _FIRST_PORT = 7700
@@ -34,6 +36,14 @@ def cache_url() -> str:
 def secret_file(name: str) -> Path:
     """TENANTRY_SECRETS: the folder of secret files, `secrets` in the state directory unless set."""
     return Path(os.environ.get("TENANTRY_SECRETS", str(state_directory() / "secrets"))) / name
+
+
+def number(name: str, default: float) -> float:
+    """The number that the variable is set to. InvalidArgument names the variable if it is none."""
+    try:
+        return float(os.environ.get(name, "") or default)
+    except ValueError:
+        raise InvalidArgument(name, "is not a number; correct it, or leave it unset") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ def mesh_settings(first: str) -> MeshSettings:
         edge_listen=environ.get("TENANTRY_EDGE_LISTEN", f"127.0.0.1:{_FIRST_PORT}"),
         addresses=addresses,
         tokens=Path(environ.get("TENANTRY_TOKENS", str(state_directory() / "tokens"))),
-        trace_ratio=float(environ.get("TENANTRY_TRACE_RATIO", "1")),
+        trace_ratio=number("TENANTRY_TRACE_RATIO", 1),
         otlp_endpoint=environ.get("TENANTRY_OTLP_ENDPOINT", ""),
         otlp_metrics_endpoint=environ.get("TENANTRY_OTLP_METRICS_ENDPOINT", ""),
         log_level=environ.get("TENANTRY_LOG_LEVEL", "INFO"),

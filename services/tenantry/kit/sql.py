@@ -18,7 +18,7 @@ from sqlalchemy import exc as driver
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tenantry.kit.errors import Conflict, StoreFailed, StoreUnavailable, TenantryError
+from tenantry.kit.errors import Conflict, FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
 
 STORE = "sql"
 # How long a transaction may wait for a connection or for another writer, and a statement for its end.
@@ -30,7 +30,7 @@ class Database:
     """A service's tables. Each transaction has a connection of the pool until it ends; nothing is committed on an error."""
 
     def __init__(self, url: str, service: str, *, connections: int = 4) -> None:
-        self._url = make_url(url)
+        self._url = _address(url)
         self.service = service
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -77,6 +77,18 @@ class Database:
         """Close the pool's connections."""
         await self._reading.dispose()
         await self._writing.dispose()
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (driver.ArgumentError, ValueError):
+        address = None
+    if address is None or address.drivername.partition("+")[0] not in ("sqlite", "postgresql"):
+        # Not shown: an address may hold a password.
+        message = "the address of SQL is not one; it begins with sqlite:// or postgresql://"
+        raise FailedPrecondition(Reason.STORE_UNFIT, message)
+    return address
 
 
 # PostgreSQL reads see one snapshot, as SQLite's do.

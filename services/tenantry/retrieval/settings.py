@@ -31,9 +31,9 @@ def from_environment() -> Settings:
         weaviate_url=environ.get("TENANTRY_WEAVIATE_URL", ""),
         weaviate_grpc=environ.get("TENANTRY_WEAVIATE_GRPC", ""),
         weaviate_key=environ.get("TENANTRY_WEAVIATE_KEY", ""),
-        open_files=int(environ.get("TENANTRY_RETRIEVAL_OPEN_FILES", "64")),
+        open_files=int(mesh.number("TENANTRY_RETRIEVAL_OPEN_FILES", 64)),
         limits=Limits(
-            documents=int(environ.get("TENANTRY_RETRIEVAL_DOCUMENTS", str(MOST_DOCUMENTS))),
-            bytes=int(environ.get("TENANTRY_RETRIEVAL_BYTES", str(MOST_BYTES))),
+            documents=int(mesh.number("TENANTRY_RETRIEVAL_DOCUMENTS", MOST_DOCUMENTS)),
+            bytes=int(mesh.number("TENANTRY_RETRIEVAL_BYTES", MOST_BYTES)),
         ),
     )

@@ -141,6 +141,8 @@ def _cosines(
         (passages,) = connection.execute("SELECT coalesce(sum(passages), 0) FROM documents").fetchone()
         if not memory.fits(passages, dimensions):
             parts = [(part.ids, part.rows @ query.vector) for part in _stored(connection, embedder, dimensions)]
+            if not parts:  # all are of another embedder
+                return _EMPTY.ids, _EMPTY.rows
             return numpy.concatenate([ids for ids, _ in parts]), numpy.concatenate([scores for _, scores in parts])
         loaded = list(_stored(connection, embedder, dimensions)) or [_EMPTY]
         rows = numpy.concatenate([part.rows.reshape(-1, dimensions) for part in loaded])

@@ -196,3 +196,15 @@ def test_files_are_where_their_tenants_name_says(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         open_files = OpenFiles(tmp_path, 1, threads)
         assert open_files.path(ACME) == tmp_path / "acme.db"
+
+
+async def test_vectors_of_an_earlier_embedder_are_left_out_also_when_they_are_too_many_to_remember(
+    tmp_path: Path,
+) -> None:
+    earlier = SqliteStore(tmp_path, "earlier-8")
+    await earlier.provision(ACME)
+    await put(earlier, ACME, "one", "the refund period")
+    await earlier.close()
+    store = SqliteStore(tmp_path, "test-8", vector_bytes=0)
+    assert await words(store, ACME, "refund") == ["the refund period"]
+    await store.close()
