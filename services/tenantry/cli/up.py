@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import signal
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from tenantry.kit import settings as mesh
 _READY_S = 90.0
 _WATCH_EVERY_S = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Set by the first signal. What its handler raises is lost where Python runs a callback that may not raise.
+_stopping = threading.Event()
 
 
 class Topology(StrEnum):
@@ -80,12 +83,7 @@ def _initialise() -> str | None:
     from tenantry.tenancy.initialise import initialise
     from tenantry.tenancy.settings import from_environment
 
-    # A signal waits until this is done: raised within the loop it would leave a database's thread that nobody ends.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        return asyncio.run(initialise(from_environment())).operator_secret
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return asyncio.run(initialise(from_environment())).operator_secret
 
 
 def _start(running: Processes, state: Path, topology: Topology, workers: int) -> None:
@@ -98,7 +96,8 @@ def _start(running: Processes, state: Path, topology: Topology, workers: int) ->
     for name, (url, options) in stores.items():
         if processes.is_ours(url) and not (settings.names_redis(name) and processes.listens_at(url)):
             processes.start_valkey(running, name, url, state / "valkey" / name, options)
-    _initialise()
+    with _signals_later():
+        _initialise()
     for url, _ in stores.values():
         processes.wait_for_port(running, url, _READY_S)
     if topology is Topology.mesh:
@@ -124,7 +123,7 @@ def _serve(running: Processes) -> None:
     if is_terminal():
         console.print("\nServing until Ctrl-C.")
     try:
-        while True:
+        while not _stopping.is_set():
             running.check()
             time.sleep(_WATCH_EVERY_S)
     except _Stopped:
@@ -144,9 +143,30 @@ def _only_one(state: Path) -> Generator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _remember(number, frame)
+    raise _Stopped
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
     # Once: a second Ctrl-C must not break off the ending of the processes.
     _ignore_signals()
-    raise _Stopped
+    _stopping.set()
+
+
+@contextmanager
+def _signals_later() -> Generator[None]:
+    """Lets a signal wait until the block's end: raised within a loop it could be swallowed, or leave a thread that nobody
+    ends."""
+    for number in _SIGNALS:
+        signal.signal(number, _remember)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, _stop)
+    if _stopping.is_set():
+        _ignore_signals()
+        raise _Stopped
 
 
 def _ignore_signals() -> None:
