@@ -46,34 +46,22 @@ def clock() -> FrozenClock:
 @pytest.fixture(scope="session")
 def valkey_books() -> Iterator[str]:
     """URL of a Valkey that keeps every acknowledged write. Shared: use tenants of your own."""
-    server = stores.RedisServer(stores.BOOKS)
-    try:
-        server.start()
+    with stores.running(stores.BOOKS) as server:
         yield server.url
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")
 def valkey_cache() -> Iterator[str]:
     """URL of a Valkey that forgets what is old. Shared: use tenants of your own."""
-    server = stores.RedisServer(stores.CACHE)
-    try:
-        server.start()
+    with stores.running(stores.CACHE) as server:
         yield server.url
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def own_books() -> Iterator[stores.RedisServer]:
     """Books of this test's own, to stop, kill and start again."""
-    server = stores.RedisServer(stores.BOOKS)
-    try:
-        server.start()
+    with stores.running(stores.BOOKS) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")

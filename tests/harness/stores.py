@@ -8,7 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -68,6 +69,17 @@ class RedisServer:
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+@contextmanager
+def running(settings: Sequence[str], binary: Path | None = None) -> Iterator[RedisServer]:
+    """A server, until the end of the block."""
+    server = RedisServer(settings, binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 def valkey_binary() -> Path:

@@ -16,12 +16,8 @@ from tests.harness import left_out, stores
 @pytest.fixture(scope="session")
 def redis_cache() -> Iterator[str]:
     """URL of a Redis 7 that forgets what is old."""
-    server = stores.RedisServer(stores.CACHE, Path(left_out.require("redis-server")))
-    try:
-        server.start()
+    with stores.running(stores.CACHE, Path(left_out.require("redis-server"))) as server:
         yield server.url
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["valkey", "redis"])

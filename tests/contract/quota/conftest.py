@@ -12,12 +12,8 @@ from tests.harness import left_out, stores
 @pytest.fixture(scope="session")
 def redis_books() -> Iterator[str]:
     """URL of a Redis 7 that keeps every acknowledged write."""
-    server = stores.RedisServer(stores.BOOKS, Path(left_out.require("redis-server")))
-    try:
-        server.start()
+    with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
         yield server.url
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["valkey", "redis"])
