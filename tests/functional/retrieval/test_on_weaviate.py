@@ -17,7 +17,7 @@ from tenantry.retrieval.settings import Settings
 from tests.harness import left_out, weaviate
 from tests.harness.room import Served, caller_of, served
 
-ACME = caller_of("acme", "acme-org", scopes={"documents.read", "documents.write"}, life_s=600)
+ACME = caller_of("acme", "acme-org", scopes={"documents.read", "documents.write"})
 
 
 async def upsert(room: Served, document: str, text: bytes) -> pb.UpsertDocumentsResponse:
