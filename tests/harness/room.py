@@ -39,7 +39,7 @@ def caller_of(
     key_id: str = "key_1",
     models: tuple[str, ...] = (),
     collections: tuple[str, ...] = (),
-    life_s: float = 3600.0,
+    life_s: float = 86_400.0,
 ) -> Caller:
     """A caller of a tenant (`tenant=""` for an organisation's admin, `organisation=""` too for an operator)."""
     return Caller(
