@@ -68,10 +68,13 @@ class Workplace:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (entry / "environ").read_bytes()
+                folder = (entry / "cwd").readlink()
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if f"TENANTRY_STATE={self.environment['TENANTRY_STATE']}".encode() in environment and command:
+            state = self.environment["TENANTRY_STATE"]
+            # Valkey writes its title over its environment; its folder is in the state directory.
+            if command and (f"TENANTRY_STATE={state}".encode() in environment or folder.is_relative_to(state)):
                 found.append(command)
         return found
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,15 +31,21 @@ class StartFailed(Exception):
     """A process did not start, or ended; the message is a sentence for people."""
 
 
+class Stopped(Exception):
+    """SIGTERM, Ctrl-C, or the terminal has gone."""
+
+
 @dataclass
 class Processes:
-    """What was started, in order. `logs` is the folder of their logs."""
+    """What was started, in order. `logs` is the folder of their logs; once `stopping` is set there is nothing to wait for."""
 
     logs: Path
+    stopping: threading.Event
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
 
     def start(self, name: str, command: Sequence[str], **environment: str) -> None:
         """Starts one; its output goes to its log."""
+        self.check()
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.logs / f"{name}.log"
         if path.exists() and path.stat().st_size > _LARGEST_LOG_BYTES:
@@ -55,7 +62,9 @@ class Processes:
             )
 
     def check(self) -> None:
-        """Raises StartFailed if one has ended."""
+        """Raises StartFailed if one has ended, and Stopped if all shall."""
+        if self.stopping.is_set():
+            raise Stopped
         for name, process in self.running.items():
             if process.poll() is not None:
                 log = self.logs / f"{name}.log"

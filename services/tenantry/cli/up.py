@@ -16,14 +16,14 @@ import typer
 
 from tenantry.cli import processes, settings
 from tenantry.cli.output import console, is_terminal, note
-from tenantry.cli.processes import Processes, StartFailed
+from tenantry.cli.processes import Processes, StartFailed, Stopped
 from tenantry.cli.refusals import fail
 from tenantry.kit import settings as mesh
 
 _READY_S = 90.0
 _WATCH_EVERY_S = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Set by the first signal. What its handler raises is lost where Python runs a callback that may not raise.
+# Set by the first signal.
 _stopping = threading.Event()
 
 
@@ -32,10 +32,6 @@ class Topology(StrEnum):
 
     cohosted = "cohosted"
     mesh = "mesh"
-
-
-class _Stopped(Exception):
-    """SIGTERM, Ctrl-C, or the terminal has gone."""
 
 
 def init() -> None:
@@ -55,13 +51,14 @@ def up(
         raise typer.BadParameter("--workers is for the cohosted topology")
     state = mesh.state_directory()
     started = time.monotonic()
-    running = Processes(state / "logs")
+    running = Processes(state / "logs", _stopping)
     try:
         for number in _SIGNALS:
             signal.signal(number, _stop)
         with _only_one(state):
             try:
-                _start(running, state, topology, workers)
+                with _signals_later():
+                    _start(running, state, topology, workers)
                 seconds = f"{time.monotonic() - started:.1f}"
                 note(address=settings.local_address(), topology=topology, ready_after_s=seconds, logs=str(running.logs))
                 if demo:
@@ -72,7 +69,7 @@ def up(
             finally:
                 _ignore_signals()
                 running.stop()
-    except _Stopped:
+    except Stopped:
         pass
     except StartFailed as error:
         fail(str(error), "correct that, then start again")
@@ -96,8 +93,7 @@ def _start(running: Processes, state: Path, topology: Topology, workers: int) ->
     for name, (url, options) in stores.items():
         if processes.is_ours(url) and not (settings.names_redis(name) and processes.listens_at(url)):
             processes.start_valkey(running, name, url, state / "valkey" / name, options)
-    with _signals_later():
-        _initialise()
+    _initialise()
     for url, _ in stores.values():
         processes.wait_for_port(running, url, _READY_S)
     if topology is Topology.mesh:
@@ -123,10 +119,10 @@ def _serve(running: Processes) -> None:
     if is_terminal():
         console.print("\nServing until Ctrl-C.")
     try:
-        while not _stopping.is_set():
+        while True:
             running.check()
             time.sleep(_WATCH_EVERY_S)
-    except _Stopped:
+    except Stopped:
         if is_terminal():
             console.print("\nEnding every process.")
 
@@ -144,7 +140,7 @@ def _only_one(state: Path) -> Generator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _remember(number, frame)
-    raise _Stopped
+    raise Stopped
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
@@ -155,8 +151,8 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _signals_later() -> Generator[None]:
-    """Lets a signal wait until the block's end: raised within a loop it could be swallowed, or leave a thread that nobody
-    ends."""
+    """Lets a signal wait until the running processes are looked at, or the block ends: what a handler raises in the midst
+    of a loop, a fork or a callback can be swallowed, or leave a thread that nobody ends."""
     for number in _SIGNALS:
         signal.signal(number, _remember)
     try:
@@ -166,9 +162,14 @@ def _signals_later() -> Generator[None]:
             signal.signal(number, _stop)
     if _stopping.is_set():
         _ignore_signals()
-        raise _Stopped
+        raise Stopped
 
 
 def _ignore_signals() -> None:
+    # Not SIG_IGN: a process started after that would inherit it, and not end when it is told to.
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _nothing)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    pass

@@ -45,8 +45,9 @@ def test_nothing_at_all_is_said_finding_by_finding(operator: Command) -> None:
     )
     done = nothing("doctor")
     findings = done.lines()
-    assert done.status == 1 and all(one["next_step"] for one in findings) and len(findings) == 3 + len(SERVICES) + 1
+    assert done.status == 1 and all(one["next_step"] for one in findings) and len(findings) > len(SERVICES)
     assert "tenantry init" in findings[0]["next_step"]
+    assert not (operator.folder / "none").exists()
     shown = nothing.on_terminal("doctor")
     assert shown.status == 1 and shown.out.count("✗") == len(findings)
 
@@ -55,7 +56,7 @@ def test_secrets_that_others_may_read_are_found(operator: Command) -> None:
     secret = operator.file("state/secrets/operator.key", "tnt_x")
     secret.chmod(0o644)
     done = operator.within(TENANTRY_STATE=str(operator.folder / "state"))("doctor")
-    ill = done.lines()[0]
+    (ill,) = [one for one in done.lines() if "secrets" in one["what"]]
     assert done.status == 1 and "operator.key" in ill["next_step"] and "chmod" in ill["next_step"]
 
 
