@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,6 @@ from tenantry.cli.refusals import fail
 from tenantry.kit.settings import secret_file
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 class Connection:
@@ -83,7 +83,11 @@ def _operator_key(target: str) -> str:
 
 def _is_here(target: str) -> bool:
     """Whether the address is the local mesh's, so that keys of the state directory are its keys."""
-    return target == settings.local_address() or target.startswith(_LOOPBACK)
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        return target == settings.local_address() or host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, such as 127.0.0.1.example.com
+        return False
 
 
 def _checked(key: str) -> str:

@@ -74,8 +74,9 @@ def test_an_address_of_nothing_is_said(operator: Command, address: str) -> None:
     assert refused.status == 1 and "the mesh does not answer" in refused.err and refused.err.count("\n") == 1, refused
 
 
-def test_a_local_key_is_not_sent_to_another_machine(operator: Command) -> None:
-    refused = operator("docs list --address tenantry.example.invalid:443")
+@pytest.mark.parametrize("host", ["tenantry.example.invalid", "127.0.0.1.example.invalid", "192.0.2.1"])
+def test_a_local_key_is_not_sent_to_another_machine(operator: Command, host: str) -> None:
+    refused = operator(f"docs list --address {host}:443")
     assert refused.status == 1 and "--key" in refused.err
 
 
