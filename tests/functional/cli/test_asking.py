@@ -1,7 +1,9 @@
 """`tenantry ask`, and what is left of an answer: usage, limits, a trace."""
 
+import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,11 @@ def test_ctrl_c_ends_a_waiting_command_at_once(operator: Command, command: str) 
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         deaf.settimeout(30)
         arguments = operator.arguments(f"{command} --key tnt_x --address 127.0.0.1:{deaf.getsockname()[1]}")
-        with subprocess.Popen(arguments, env=operator.environment, stderr=subprocess.PIPE, text=True) as process:
+        # A shell that runs the tests in the background has told them to ignore Ctrl-C, and children inherit that.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(
+            arguments, env=operator.environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+        ) as process:
             called, _ = deaf.accept()
             with called:
                 assert called.recv(24).startswith(b"PRI * HTTP/2")
