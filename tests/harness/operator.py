@@ -69,7 +69,7 @@ class Workplace:
             try:
                 environment = (entry / "environ").read_bytes()
                 folder = (entry / "cwd").readlink()
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue
             state = self.environment["TENANTRY_STATE"]

@@ -22,6 +22,8 @@ from tenantry.cli import settings
 
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 15.0
+# The valkey that the cache service uses has a name of its own: neither takes the other's log, or its place among what runs.
+_VALKEY = "valkey-"
 _LARGEST_LOG_BYTES = 16 * 1024 * 1024
 BOOKS = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--maxmemory", "512mb")
 CACHE = ("--appendonly", "no", "--save", "", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "256mb")
@@ -74,7 +76,7 @@ class Processes:
         """Ends all, and kills who does not end. Who uses others goes before them: what the gateway answers last is still
         settled by quota, and the valkeys go last."""
         first = [self.running.pop(name) for name in ("gateway",) if name in self.running]
-        last = [self.running.pop(name) for name in ("books", "cache") if name in self.running]
+        last = [self.running.pop(name) for name in list(self.running) if name.startswith(_VALKEY)]
         for group in (first, list(self.running.values()), last):
             for process in group:
                 process.send_signal(signal.SIGTERM)
@@ -99,7 +101,7 @@ def start_valkey(processes: Processes, name: str, url: str, folder: Path, option
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *options]
-    processes.start(name, command)
+    processes.start(_VALKEY + name, command)
 
 
 def is_ours(url: str) -> bool:

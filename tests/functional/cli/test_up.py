@@ -82,7 +82,7 @@ async def test_the_death_of_one_process_ends_the_others_and_names_its_log(place:
 async def test_a_signal_during_the_start_ends_all_in_order(place: Workplace, number: signal.Signals) -> None:
     with going_up(place) as process:
         logs = place.folder / ".tenantry" / "logs"
-        await until((logs / "books.log").exists, _STARTS_WITHIN_S, 0.01, "the first process is started")
+        await until((logs / "valkey-books.log").exists, _STARTS_WITHIN_S, 0.01, "the first process is started")
         process.send_signal(number)
         assert process.wait(_ENDS_WITHIN_S) == 0
     assert "Traceback" not in said(place)
