@@ -13,6 +13,8 @@ from tenantry.kit.errors import DeadlineExceeded, NotFound, TenantryError, Unava
 
 log = logging.getLogger(__name__)
 
+# From then on a hold that nobody settles, because this process was killed, enters the ledger as estimated.
+_FIRST_RENEWAL_S = 1.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
 
@@ -61,9 +63,11 @@ class Hold:
         log.warning("a hold could not be settled and ends by itself", extra={"reason": error.reason.value})
 
     async def _keep(self) -> None:
+        pause_s = min(_FIRST_RENEWAL_S, self._every_s)
         with call.detached():
             while True:
-                await self._clock.sleep(self._every_s)
+                await self._clock.sleep(pause_s)
+                pause_s = self._every_s
                 try:
                     await self._peers.renew(self.receipt)
                     if self.also is not None:

@@ -11,7 +11,7 @@ from tenantry.models.attempts import Attempts
 from tenantry.models.generation import Ask, Result, Target
 from tenantry.models.holdings import Reaches
 from tenantry.models.limits import MARGIN_S, limits_of
-from tenantry.models.model import Model, Owner, Provider, tenant_of
+from tenantry.models.model import Model, Owner, tenant_of
 from tenantry.models.routing import Reach, require
 from tenantry.models.sealing import Seal
 
@@ -70,15 +70,13 @@ class Generating:
         The tenant's own credential goes first. The platform's is used only for a model that an operator registered: a
         tenant's admin could register any model at any price.
         """
-        account = (model.provider, model.base_url)
-        owners: list[tuple[Owner, bytes | None]] = [(tenant, reach.own.credentials.get(account))]
+        owners: list[tuple[Owner, bytes | None]] = [(tenant, reach.own.credentials.get(model.account))]
         if model.by_operator:
-            owners.append((Platform(), reach.platform.credentials.get(account)))
+            owners.append((Platform(), reach.platform.credentials.get(model.account)))
         for owner, sealed in owners:
             if sealed is not None:
-                credential = self._seal.open(owner, account, sealed)
+                credential = self._seal.open(owner, model.account, sealed)
                 return Target(model.provider, model.provider_model, model.base_url, credential), tenant_of(owner)
-        if model.provider is not Provider.EXTRACTIVE and not model.base_url:
+        if not reach.has_credential(model):
             raise faults.no_credential(model.provider)
-        # A server of one's own may want none.
         return Target(model.provider, model.provider_model, model.base_url), ""

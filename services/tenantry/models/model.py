@@ -37,6 +37,11 @@ class Model:
     by_operator: bool = True
 
     @property
+    def account(self) -> "Account":
+        """Whose credential it wants."""
+        return self.provider, self.base_url
+
+    @property
     def revision(self) -> str:
         """The same for the same registration, and another for any other."""
         return _revision(self)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tenantry.kit.errors import FailedPrecondition, NotFound, PermissionDenied, Reason
-from tenantry.models.model import EXTRACTIVE, Holdings, Model, Policy
+from tenantry.models.model import EXTRACTIVE, Holdings, Model, Policy, Provider
 
 # How many candidates are explained one by one; a platform may have hundreds.
 MOST_REASONS = 50
@@ -33,6 +33,12 @@ class Reach:
             return EXTRACTIVE
         return self.own.models.get(model) or self.platform.models.get(model)
 
+    def has_credential(self, model: Model) -> bool:
+        """Whether there is a credential to show for it, or it may want none: the built-in one, or a server of one's own."""
+        if model.provider is Provider.EXTRACTIVE or model.base_url or model.account in self.own.credentials:
+            return True
+        return model.by_operator and model.account in self.platform.credentials
+
     def all(self) -> Iterable[Model]:
         """All models that the tenant can reach."""
         yield EXTRACTIVE
@@ -50,7 +56,8 @@ def denial(model: Model, policy: Policy, key_models: Collection[str]) -> str:
         return "the policy does not name it among the allowed models"
     if policy.allowed_providers and model.provider not in policy.allowed_providers:
         return f"the policy does not allow the provider {model.provider}"
-    if policy.allowed_regions and model.region not in policy.allowed_regions:
+    # The built-in one runs where the documents are: nothing leaves for another region.
+    if policy.allowed_regions and model is not EXTRACTIVE and model.region not in policy.allowed_regions:
         return f"the policy does not allow the region {model.region}" if model.region else "its region is not known"
     return ""
 
@@ -67,14 +74,17 @@ def require(reach: Reach, model: str) -> Model:
 
 
 def select(reach: Reach, wanted: str) -> Choice:
-    """The wanted model, else the preferred one, else the cheapest that is allowed. FailedPrecondition when none fits."""
+    """The wanted model, else the preferred one, else the cheapest that is allowed; the built-in one when there is no other.
+
+    FailedPrecondition when none fits.
+    """
     if wanted:
         chosen = require(reach, wanted)
         return Choice(chosen, _fallbacks(reach, chosen), (f"{wanted}: chosen, since the request names it",))
     policy = reach.own.policy
     reasons: list[str] = []
     allowed: list[Model] = []
-    for model in sorted(reach.all(), key=_price):
+    for model in sorted(reach.all(), key=lambda model: _place(reach, model)):
         why = denial(model, policy, reach.key_models)
         if not why:
             allowed.append(model)
@@ -85,9 +95,11 @@ def select(reach: Reach, wanted: str) -> Choice:
     chosen = next((model for model in allowed if model.model == policy.preferred_model), None)
     if policy.preferred_model and reach.find(policy.preferred_model) is None:
         reasons.append(f"{policy.preferred_model}: not chosen: preferred, but no longer registered")
-    why = "the policy prefers it" if chosen else "it is the cheapest that is allowed"
-    chosen = chosen or allowed[0]
-    others = [f"{one.model}: not chosen: allowed, but not the first choice" for one in allowed if one is not chosen]
+    why = "the policy prefers it"
+    if chosen is None:
+        chosen = allowed[0]
+        why = "no other can be used" if chosen is EXTRACTIVE else "it is the cheapest that is allowed"
+    others = [f"{one.model}: not chosen: {_passed_over(reach, one)}" for one in allowed if one is not chosen]
     told = (f"{chosen.model}: chosen, since {why}", *others[:MOST_REASONS], *reasons)
     return Choice(chosen, _fallbacks(reach, chosen), told)
 
@@ -98,5 +110,12 @@ def _fallbacks(reach: Reach, chosen: Model) -> tuple[str, ...]:
     return tuple(name for name, model in found if model and not denial(model, policy, reach.key_models))
 
 
-def _price(model: Model) -> tuple[int, str]:
-    return model.input_price_micros + model.output_price_micros, model.model
+def _place(reach: Reach, model: Model) -> tuple[bool, bool, int, str]:
+    price = model.input_price_micros + model.output_price_micros
+    return not reach.has_credential(model), model is EXTRACTIVE, price, model.model
+
+
+def _passed_over(reach: Reach, model: Model) -> str:
+    if not reach.has_credential(model):
+        return f"allowed, but there is no credential for {model.provider}"
+    return "allowed, but not the first choice"

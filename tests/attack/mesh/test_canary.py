@@ -182,18 +182,22 @@ class Everything:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("topology", ["cohosted", "processes"])
-def test_content_in_logs_spans_and_errors(tmp_path: Path, topology: Topology, fake: ProviderServer) -> None:
+def test_content_in_logs_spans_metrics_and_errors(tmp_path: Path, topology: Topology, fake: ProviderServer) -> None:
     with collector() as taken:
-        with running_mesh(
-            topology, tmp_path / "state", TENANTRY_OTLP_ENDPOINT=taken.endpoint, TENANTRY_LOG_LEVEL="DEBUG"
-        ) as mesh:
+        told = {"TENANTRY_OTLP_ENDPOINT": taken.endpoint, "TENANTRY_OTLP_METRICS_ENDPOINT": taken.endpoint}
+        with running_mesh(topology, tmp_path / "state", TENANTRY_LOG_LEVEL="DEBUG", **told) as mesh:
             said = Everything(mesh, fake).use()
+        # What was not exported in the meantime is when the processes end.
+        metrics = [str(one) for one in taken.metrics]
         spans = [str(span) for _, span in taken.spans()]
         logs = (tmp_path / "state" / "logs").glob("*.log")
         lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
     assert len(said) > 20 and len(lines) > 0
     _check_covered(taken)
-    assert not [text[:2000] for text in (*said, *spans, *lines) if CANARY in text or CANARY.encode().hex() in text]
+    assert any("rpc.server.duration" in one for one in metrics)
+    assert not [
+        text[:2000] for text in (*said, *spans, *metrics, *lines) if CANARY in text or CANARY.encode().hex() in text
+    ]
 
 
 def _check_covered(taken: Collector) -> None:

@@ -44,7 +44,7 @@ async def test_a_new_tenant_reaches_the_built_in_model_and_it_is_chosen(models: 
     with models.calling(caller_of(scopes={"generate"})):
         chosen = await stub.SelectModel(pb.SelectModelRequest())
     assert chosen.model.model == "extractive" and chosen.model.revision
-    assert list(chosen.reasons) == ["extractive: chosen, since it is the cheapest that is allowed"]
+    assert list(chosen.reasons) == ["extractive: chosen, since no other can be used"]
 
 
 async def test_a_policy_prefers_denies_and_falls_back_and_the_choice_says_why(models: Served) -> None:

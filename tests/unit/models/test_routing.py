@@ -1,21 +1,28 @@
 """The choice of a model: what the policy and the key allow, which is preferred, what is tried next, and why."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.kit.errors import FailedPrecondition, NotFound, PermissionDenied, Reason
-from tenantry.models.model import EXTRACTIVE, Holdings, Model, Policy, Provider
+from tenantry.models.model import EXTRACTIVE, Account, Holdings, Model, Policy, Provider
 from tenantry.models.routing import Choice, Reach, denial, require, select
 
 CHEAP = Model("cheap", Provider.OPENAI, "c", region="us", input_price_micros=1, output_price_micros=1)
 DEAR = Model("dear", Provider.ANTHROPIC, "d", region="eu", input_price_micros=90, output_price_micros=90)
 TUNED = Model("tuned", Provider.OPENAI, "t", "acme", region="eu", input_price_micros=50, output_price_micros=50)
-NO_BUILT_IN = ("extractive",)
 
 
-def reach(policy: Policy | None = None, key_models: tuple[str, ...] = ()) -> Reach:
-    platform = Holdings({"cheap": CHEAP, "dear": DEAR}, Policy(), 0, {})
+SEALED = {CHEAP.account: b"sealed", DEAR.account: b"sealed"}
+
+
+def reach(
+    policy: Policy | None = None, key_models: tuple[str, ...] = (), credentials: Mapping[Account, bytes] = SEALED
+) -> Reach:
+    platform = Holdings({"cheap": CHEAP, "dear": DEAR}, Policy(), 0, credentials)
     return Reach(platform, Holdings({"tuned": TUNED}, policy or Policy(), 1, {}), key_models)
 
 
@@ -26,9 +33,23 @@ def reason_for(choice: Choice, model: str) -> str:
 
 def test_without_a_policy_the_cheapest_is_chosen_and_every_candidate_has_its_reason() -> None:
     choice = select(reach(), "")
-    assert choice.model is EXTRACTIVE and choice.fallbacks == ()
+    assert choice.model is CHEAP and choice.fallbacks == ()
     assert {one.partition(":")[0] for one in choice.reasons} == {"extractive", "cheap", "dear", "tuned"}
-    assert "cheapest" in reason_for(choice, "extractive")
+    assert "cheapest" in reason_for(choice, "cheap")
+
+
+def test_without_any_credential_the_built_in_model_is_chosen() -> None:
+    choice = select(reach(credentials={}), "")
+    assert choice.model is EXTRACTIVE and "no other" in reason_for(choice, "extractive")
+    assert "no credential for openai" in reason_for(choice, "cheap")
+
+
+def test_a_tenants_own_model_does_not_use_the_platforms_credential() -> None:
+    assert reach().has_credential(CHEAP) and not reach().has_credential(replace(CHEAP, by_operator=False))
+
+
+def test_a_preferred_model_without_a_credential_is_chosen_still_so_that_its_absence_is_seen() -> None:
+    assert select(reach(Policy(preferred_model="dear"), credentials={}), "").model is DEAR
 
 
 def test_the_preferred_model_goes_before_the_cheapest() -> None:
@@ -66,7 +87,7 @@ def test_what_is_allowed(policy: Policy, keys: tuple[str, ...], allowed: set[str
 
 def test_a_region_is_required_where_the_policy_names_regions() -> None:
     policy = Policy(allowed_regions=("eu",))
-    assert not denial(TUNED, policy, ())
+    assert not denial(TUNED, policy, ()) and not denial(EXTRACTIVE, policy, ()), "the built-in one is everywhere"
     assert "region us" in denial(CHEAP, policy, ())
     assert "not known" in denial(Model("m", Provider.OPENAI, "m"), policy, ())
 
