@@ -92,7 +92,11 @@ def workplace(folder: Path) -> Workplace:
         "TENANTRY_CACHE_URL": f"redis://127.0.0.1:{free_port()}/0",
         **ports,
     }
-    inherited = {name: value for name, value in os.environ.items() if not re.match("TENANTRY_|MAKE|MFLAGS|(ARGS|FILTER|TOPOLOGY|WORKERS)$", name)}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not re.match("TENANTRY_|MAKE|MFLAGS|(ARGS|FILTER|TOPOLOGY|WORKERS)$", name)
+    }
     return Workplace(folder, inherited | own)
 
 

@@ -11,7 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,6 +54,13 @@ _counter = Table(
     _metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
+)
+# Made once: several services ask it several times a second.
+_READ = (
+    select(_counter.c.number.label("last"), _changes.c.number, _changes.c.kind, _changes.c.key)
+    .select_from(_counter.outerjoin(_changes, _changes.c.number > bindparam("after")))
+    .order_by(_changes.c.number)
+    .limit(bindparam("most"))
 )
 
 
@@ -75,14 +95,7 @@ async def record(connection: AsyncConnection, kind: str, key: str = "", *, clock
 
 async def read(connection: AsyncConnection, after: int, most: int = _MOST_AT_ONCE) -> tuple[int, list[Change] | None]:
     """The last number there is, and the changes after `after`; None when the log no longer (or not yet) tells them all."""
-    joined = _counter.outerjoin(_changes, _changes.c.number > after)
-    query = (
-        select(_counter.c.number.label("last"), _changes.c.number, _changes.c.kind, _changes.c.key)
-        .select_from(joined)
-        .order_by(_changes.c.number)
-        .limit(most)
-    )
-    rows = (await connection.execute(query)).all()
+    rows = (await connection.execute(_READ, {"after": after, "most": most})).all()
     if not rows:
         raise StoreFailed("the change log has no counter: were the migrations run?")
     last = int(rows[0][0])

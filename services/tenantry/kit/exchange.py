@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 Pairs = tuple[tuple[str, str | bytes], ...]
+Waiters = deque["asyncio.Future[None]"]
 # As many messages may wait unread as a writer gets ahead of its reader.
 PIPE_MESSAGES = 8
 
@@ -23,17 +24,21 @@ class Pipe:
     def __init__(self) -> None:
         self._messages: deque[bytes] = deque()
         self._closed = False
-        self._readers: deque[asyncio.Future[None]] = deque()
-        self._writers: deque[asyncio.Future[None]] = deque()
+        # Most pipes carry one message that is there before it is wanted: nobody ever waits.
+        self._readers: Waiters | None = None
+        self._writers: Waiters | None = None
 
     def push(self, message: bytes) -> None:
         """Puts a message that is the only one of its way, so that there is always room."""
         self._messages.append(message)
-        _wake(self._readers)
+        if self._readers:
+            _wake(self._readers)
 
     async def put(self, message: bytes) -> bool:
         """Puts a message when there is room; False when nobody will read it."""
         while len(self._messages) >= PIPE_MESSAGES and not self._closed:
+            if self._writers is None:
+                self._writers = deque()
             await _wait(self._writers)
         if self._closed:
             return False
@@ -45,6 +50,8 @@ class Pipe:
         while not self._messages:
             if self._closed:
                 return None
+            if self._readers is None:
+                self._readers = deque()
             await _wait(self._readers)
         return self.take()
 
@@ -53,14 +60,17 @@ class Pipe:
         if not self._messages:
             return None
         message = self._messages.popleft()
-        _wake(self._writers)
+        if self._writers:
+            _wake(self._writers)
         return message
 
     def close(self) -> None:
         """No message follows; what is in the pipe can still be read."""
         self._closed = True
-        _wake_all(self._readers)
-        _wake_all(self._writers)
+        if self._readers:
+            _wake_all(self._readers)
+        if self._writers:
+            _wake_all(self._writers)
 
     def break_off(self) -> None:
         """Closes and forgets what was not read."""
@@ -101,8 +111,8 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._loop = asyncio.get_running_loop()
-        self._ended: deque[asyncio.Future[None]] = deque()
-        self._initial_waiters: deque[asyncio.Future[None]] = deque()
+        self._ended: Waiters = deque()
+        self._initial_waiters: Waiters | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._timer = None if timeout_s is None else self._loop.call_later(max(timeout_s, 0.0), self._expire)
 
@@ -143,11 +153,14 @@ class Exchange:
         """Sets the initial metadata unless they are set."""
         if self.initial is None:
             self.initial = tuple(metadata)
-            _wake_all(self._initial_waiters)
+            if self._initial_waiters:
+                _wake_all(self._initial_waiters)
 
     async def wait_initial(self) -> Pairs:
         """The initial metadata, when the handler has sent something."""
         while self.initial is None:
+            if self._initial_waiters is None:
+                self._initial_waiters = deque()
             await _wait(self._initial_waiters)
         return self.initial
 
@@ -192,7 +205,7 @@ class Exchange:
         self.break_off(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
-async def _wait(waiters: deque[asyncio.Future[None]]) -> None:
+async def _wait(waiters: Waiters) -> None:
     """Waits to be woken. Each waits on a future of its own, so that cancelling one disturbs nobody else."""
     future = asyncio.get_running_loop().create_future()
     waiters.append(future)
@@ -204,7 +217,7 @@ async def _wait(waiters: deque[asyncio.Future[None]]) -> None:
         raise
 
 
-def _wake(waiters: deque[asyncio.Future[None]]) -> None:
+def _wake(waiters: Waiters) -> None:
     while waiters:
         future = waiters.popleft()
         if not future.done():
@@ -212,6 +225,6 @@ def _wake(waiters: deque[asyncio.Future[None]]) -> None:
             return
 
 
-def _wake_all(waiters: deque[asyncio.Future[None]]) -> None:
+def _wake_all(waiters: Waiters) -> None:
     while waiters:
         _wake(waiters)

@@ -10,9 +10,9 @@ from tenantry.kit.redis import Redis, Script, require_books
 from tenantry.quota import keys
 from tenantry.quota.codec import read_ask, read_settled
 from tenantry.quota.entries import Batch, Cursor, Settled, estimate_of
+from tenantry.quota.store import ENTRIES_A_BATCH
 
 SCHEMA_VERSION = 1
-_ENTRIES_A_BATCH = 200
 _SCHEMA = Script.load("tenantry.quota.scripts", "schema")
 _HINT = Script.load("tenantry.quota.scripts", "hint")
 
@@ -38,7 +38,7 @@ class RedisOutbox:
 
     async def read(self, owner: Platform, after: Mapping[int, str]) -> Sequence[Batch]:
         commands = [
-            ("XRANGE", keys.outbox_key(bucket), f"({position}" if position else "-", "+", "COUNT", _ENTRIES_A_BATCH)
+            ("XRANGE", keys.outbox_key(bucket), f"({position}" if position else "-", "+", "COUNT", ENTRIES_A_BATCH)
             for bucket, position in after.items()
         ]
         pages = await self._redis.pipeline([("HGET", keys.schema_key(), "epoch"), *commands])

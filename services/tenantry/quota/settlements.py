@@ -8,12 +8,13 @@ from tenantry.kit.clock import Clock
 from tenantry.kit.errors import InvalidArgument, TenantryError
 from tenantry.kit.owner import Platform
 from tenantry.quota.entries import Batch, Cursor
-from tenantry.quota.store import Books, Outbox
+from tenantry.quota.store import ENTRIES_A_BATCH, Books, Outbox
 
 log = logging.getLogger(__name__)
 
-# An entry is seen after two of these at most: until it is announced and until the reader looks.
-LOOK_EVERY_S = 0.1
+# An entry is seen after two of these at most: until it is announced and until the reader looks. What comes meanwhile is one
+# batch, since a transaction of the ledger costs as much as many entries.
+LOOK_EVERY_S = 0.25
 # Hints may be lost with their replica, so all buckets are looked at from time to time.
 LOOK_AT_ALL_EVERY_S = 5.0
 SWEEP_EVERY_S = 2.0
@@ -64,15 +65,15 @@ class Settlements:
         await self._outbox.acknowledge(_PLATFORM, positions)
 
     async def _read(self, grown: Collection[int], sent: dict[int, str]) -> AsyncIterator[Batch]:
-        """Everything new in these buckets, a few buckets at a time; the last batch of each may have filled
-        meanwhile."""
+        """Everything new in these buckets, a few buckets at a time. Behind a full batch there may be more."""
         waiting = list(grown)
         while waiting:
             now, waiting = waiting[:_BUCKETS_AT_ONCE], waiting[_BUCKETS_AT_ONCE:]
             for batch in await self._outbox.read(_PLATFORM, {bucket: sent.get(bucket, "") for bucket in now}):
                 yield batch
                 sent[batch.cursor.bucket] = batch.cursor.position
-                waiting.append(batch.cursor.bucket)
+                if len(batch.entries) >= ENTRIES_A_BATCH:
+                    waiting.append(batch.cursor.bucket)
 
 
 class Upkeep:

@@ -6,6 +6,9 @@ from typing import Protocol
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.quota.entries import Ask, Batch, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
 
+# The most that a batch of the outbox holds; behind one that is full there may be more.
+ENTRIES_A_BATCH = 200
+
 
 class Books(Protocol):
     """Counters and holds. Each method is one step that happens whole or not at all; `holds.py` says what it does."""

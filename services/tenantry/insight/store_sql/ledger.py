@@ -1,7 +1,9 @@
 """The usage ledger in SQL. Its rules are in the statements: the key is the reservation, and a true settlement is final."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, literal, or_, select
@@ -52,15 +54,8 @@ class SqlLedger:
             if not await claims.renew(connection, job, self._holder, seconds):
                 return False
             if entries:
-                await connection.execute(_entering(connection), [_row(entry) for entry in entries])
-            cursor = batch.cursor
-            row = {"bucket": cursor.bucket, "epoch": cursor.epoch, "position": cursor.position}
-            moved = _insert(connection)(CURSORS).values(row)
-            moved = moved.on_conflict_do_update(
-                index_elements=[CURSORS.c.bucket],
-                set_={"epoch": moved.excluded.epoch, "position": moved.excluded.position},
-            )
-            await connection.execute(moved)
+                await connection.execute(_entering(connection.dialect.name), [_row(entry) for entry in entries])
+            await connection.execute(_moving(connection.dialect.name), asdict(batch.cursor))
         return True
 
     async def find_tenant(self, tenant_id: str) -> Tenant | None:
@@ -96,17 +91,25 @@ class SqlLedger:
             return [_entry(row) for row in (await connection.execute(query)).mappings()]
 
 
-def _insert(connection: AsyncConnection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _entering(connection: AsyncConnection) -> Any:
+@cache
+def _entering(dialect: str) -> Any:
     """Keeps an entry unless there is one: the first true settlement wins, and replaces an estimate of the same tenant."""
-    entered = _insert(connection)(ENTRIES)
+    entered = _insert(dialect)(ENTRIES)
     columns = {column.name: entered.excluded[column.name] for column in ENTRIES.c if column.name != "reservation"}
     mine = and_(ENTRIES.c.tenant == entered.excluded.tenant, ENTRIES.c.organisation == entered.excluded.organisation)
     corrects = and_(ENTRIES.c.estimated.is_(True), entered.excluded.estimated.is_(False), mine)
     return entered.on_conflict_do_update(index_elements=[ENTRIES.c.reservation], set_=columns, where=corrects)
+
+
+@cache
+def _moving(dialect: str) -> Any:
+    moved = _insert(dialect)(CURSORS)
+    columns = {"epoch": moved.excluded.epoch, "position": moved.excluded.position}
+    return moved.on_conflict_do_update(index_elements=[CURSORS.c.bucket], set_=columns)
+
+
+def _insert(dialect: str) -> Any:
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
 
 
 def _owned(owner: Tenant) -> ColumnElement[bool]:
