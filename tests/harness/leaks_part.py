@@ -26,6 +26,7 @@ from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tenantry.cli.rooms import hosted
 from tenantry.kit import telemetry
 from tenantry.kit.host import Host, hosting
 from tenantry.kit.settings import SERVICES, MeshSettings
@@ -36,7 +37,6 @@ from tests.harness import stores
 from tests.harness.leaks import Result
 from tests.harness.leaks_actor import Actor
 from tests.harness.leaks_marks import Marks, Watch, look_into_redis, look_into_sqlite
-from tests.harness.serve import hosted
 
 AT_ONCE = 12
 _TRACED = 0.05

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,8 +117,7 @@ class RunningMesh:
         name = service if self.topology == "processes" else "all"
         command = [sys.executable, "-m", f"tenantry.{name}"]
         if name == "all":
-            launcher = ["tenantry.cli", "serve"] if find_spec("tenantry.cli.app") else ["tests.harness.serve"]
-            command = [sys.executable, "-m", *launcher, *SERVICES]
+            command = [sys.executable, "-m", "tenantry.cli", "serve", *SERVICES]
         own = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
         with (self.state / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -145,15 +143,17 @@ class RunningMesh:
                     raise AssertionError(f"{dead or address} did not start:\n{self.logs()[-4000:]}")
 
     def stop(self) -> None:
-        """SIGTERM to all, and SIGKILL to who does not end."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """SIGTERM to all, to the gateway first, as `tenantry up` does; and SIGKILL to who does not end."""
+        others = [process for name, process in self.processes.items() if name != "gateway"]
+        for group in ([self.processes["gateway"]] if "gateway" in self.processes else [], others):
+            for process in group:
+                process.send_signal(signal.SIGTERM)
+            for process in group:
+                try:
+                    process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 def stub_of(kind: Any, channel: grpc.Channel) -> Any:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tenantry.kit.settings import SERVICES
+
+if TYPE_CHECKING:
+    from tenantry.kit.host import Hosted
 
 
 def check_services(names: Sequence[str]) -> list[str]:
@@ -19,15 +22,22 @@ def check_services(names: Sequence[str]) -> list[str]:
 
 def serve(services: Annotated[list[str], typer.Argument(help="The services to host, or `all`.")]) -> None:
     """Run services in this process until Ctrl-C."""
-    from tenantry.kit.host import Hosted, run
+    from tenantry.kit.host import run
     from tenantry.kit.settings import mesh_settings
 
-    hosted = [
+    names = check_services(SERVICES if services == ["all"] else services)
+    run(hosted(names), mesh_settings(names[0]))
+
+
+def hosted(names: Sequence[str]) -> "list[Hosted]":
+    """What a process hosts, each with its settings from the environment."""
+    from tenantry.kit.host import Hosted
+
+    return [
         Hosted(
             name,
             import_module(f"tenantry.{name}.server").build,
             import_module(f"tenantry.{name}.settings").from_environment(),
         )
-        for name in check_services(SERVICES if services == ["all"] else services)
+        for name in names
     ]
-    run(hosted, mesh_settings(hosted[0].name))

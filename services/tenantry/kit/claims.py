@@ -52,11 +52,6 @@ async def release(connection: AsyncConnection, name: str, holder: str) -> bool:
     return (await connection.execute(delete(_claims).where(mine))).rowcount == 1
 
 
-async def sweep(connection: AsyncConnection) -> int:
-    """Delete claims that have ended, for services whose jobs have names without end; how many there were."""
-    return (await connection.execute(delete(_claims).where(_claims.c.ends_at <= _now(connection)))).rowcount
-
-
 def _now(connection: AsyncConnection) -> ColumnElement[float]:
     """The database's Unix time in seconds, at this statement and not at the transaction's start."""
     if connection.dialect.name == "postgresql":

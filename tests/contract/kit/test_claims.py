@@ -79,11 +79,3 @@ async def test_only_the_holder_renews_and_releases(database: Database) -> None:
     assert not await release(database, "b")
     assert await release(database, "a")
     assert await claim(database, "b")
-
-
-async def test_claims_that_ended_are_swept(database: Database) -> None:
-    await claim(database, "a", ttl_s=0.0, name="ended")
-    await claim(database, "a", name="held")
-    async with database.write() as connection:
-        assert await claims.sweep(connection) == 1
-    assert not await claim(database, "b", name="held")

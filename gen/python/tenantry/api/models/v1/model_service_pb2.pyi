@@ -119,7 +119,7 @@ class RoutingPolicy(_message.Message):
     PREFERRED_MODEL_FIELD_NUMBER: _builtins.int
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     preferred_model: _builtins.str
-    """preferred_model. Empty: the cheapest that is allowed."""
+    """preferred_model. Empty: the cheapest that is allowed and has a credential; the built-in one when there is no other."""
     @_builtins.property
     def allowed_providers(self) -> _containers.RepeatedScalarFieldContainer[Global___Provider.ValueType]:
         """allowed_providers; empty means all."""
@@ -134,7 +134,7 @@ class RoutingPolicy(_message.Message):
 
     @_builtins.property
     def allowed_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """allowed_regions; empty means all, also unknown ones."""
+        """allowed_regions; empty means all, also unknown ones. The built-in model is in every region."""
 
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
