@@ -13,6 +13,7 @@ As a process of its own, for benchmarks: `python -m tests.harness.provider` prin
 """
 
 import asyncio
+import gzip
 import json
 import re
 from collections import deque
@@ -31,6 +32,7 @@ class Reply:
 
     `cut_after` deltas the connection breaks; with `hang_after` it stays open and nothing comes any more; 0 is before the first.
     `garbage` is a body, or in a stream a line, that is no JSON; `error_after` deltas the stream tells an error of the provider.
+    `packed` is an answer that is compressed though nobody asked for that.
     """
 
     text: str = "The provider's answer."
@@ -40,6 +42,7 @@ class Reply:
     cut_after: int | None = None
     error_after: int | None = None
     garbage: bool = False
+    packed: bool = False
     location: str = ""
     token_s: float = 0.0
     counts: bool = True
@@ -168,10 +171,12 @@ class _Connection(asyncio.Protocol):
         else:
             if reply.token_s:
                 await asyncio.sleep(reply.token_s * len(reply.text.split()))
-            self._whole(reply, b"<html>not JSON" if reply.garbage else json.dumps(wire.whole()).encode())
+            body = b"<html>not JSON" if reply.garbage else json.dumps(wire.whole()).encode()
+            self._whole(reply, gzip.compress(body) if reply.packed else body)
 
     def _whole(self, reply: Reply, body: bytes) -> None:
         extra = f"retry-after: {reply.retry_after}\r\n" if reply.retry_after else ""
+        extra += "content-encoding: gzip\r\n" if reply.packed else ""
         extra += f"location: {reply.location}\r\n" if reply.location else ""
         head = (
             f"HTTP/1.1 {reply.status} X\r\ncontent-type: application/json\r\n{extra}content-length: {len(body)}\r\n\r\n"
@@ -179,7 +184,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(head.encode() + body)
 
     async def _stream(self, reply: Reply, wire: "_OpenAI | _Anthropic") -> None:
-        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        packed = "content-encoding: gzip\r\n" if reply.packed else ""
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{packed}transfer-encoding: chunked\r\n\r\n"
         self._transport.write(head.encode())
         self._event(*wire.begin())
         for place, delta in enumerate(re.findall(r"\s*\S+", reply.text)):

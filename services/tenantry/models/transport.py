@@ -1,4 +1,4 @@
-"""The HTTP client under both SDKs: bounded pools, no redirects, no proxies, and only connections to allowed addresses.
+"""The HTTP client under both SDKs: bounded pools and answers, no redirects, no proxies, only connections to allowed addresses.
 
 A name is looked up here and the connection made to an address that was checked, so that a name which a tenant's admin
 registered can't lead to a private network, whatever it resolves to and when. Imported in a thread, like the SDKs.
@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cache
 from typing import Any, cast
 
@@ -21,6 +21,9 @@ MOST_CONNECTIONS = 1000
 MOST_IDLE = 100
 IDLE_S = 30.0
 WRITE_S = 30.0
+# Of an answer; an event stream has some hundred bytes a token. What is longer is broken off, before it fills the memory.
+MOST_BYTES = 8 * 1024 * 1024
+MOST_STREAMED_BYTES = 32 * 1024 * 1024
 
 # Below WARNING they log what is asked and answered, and the SDKs take their level from the environment.
 _TALKATIVE = ("openai", "anthropic", "httpx2", "httpcore2")
@@ -58,8 +61,26 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+class _Bounded(httpx2.AsyncByteStream):
+    """An answer's bytes, up to `most`."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+        self._stream = stream
+        self._left = most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            self._left -= len(part)
+            if self._left < 0:
+                raise httpx2.DecodingError("the answer is too long")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 class _Transport(httpx2.AsyncHTTPTransport):
-    """The usual transport, but for how it connects: httpx has no parameter for that."""
+    """The usual transport, but for how it connects and how much it reads: httpx has no parameters for that."""
 
     def __init__(self, allowed: Callable[[str], bool]) -> None:
         limits = httpx2.Limits(
@@ -67,6 +88,18 @@ class _Transport(httpx2.AsyncHTTPTransport):
         )
         super().__init__(verify=_tls(), trust_env=False, limits=limits)
         self._pool._network_backend = CheckedBackend(allowed)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        # A packed answer may unpack to any size.
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx2.DecodingError("the answer is packed, which was not asked for")
+        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream, MOST_STREAMED_BYTES if is_stream else MOST_BYTES)
+        return response
 
 
 def http_client(*, loopback: bool) -> httpx2.AsyncClient:
