@@ -60,6 +60,13 @@ def victim(people: People) -> Victim:
     channel = mesh.channel(owner.key)
     source = prompt_pb.PromptSource(system="The word is larkspur.", user="{{ question }}")
     stub_of(PromptServiceStub, channel).CreatePrompt(prompt_pb.CreatePromptRequest(prompt="vault", source=source))
+    gateway = stub_of(GatewayServiceStub, channel)
+    request = pb.GenerateContentRequest(query=pb.GenerationQuery(question=QUESTION, end_user="victim-user"))
+    answers = [gateway.GenerateContent(request) for _ in range(3)]
+    request.query.end_user = "only-at-victim"
+    answers.append(gateway.GenerateContent(request))
+    assert "larkspur" in answers[0].text and answers[-1].summary.usage.cache_hit
+    # Afterwards, since nobody answers there: it is chosen before the built-in one from now on.
     model = model_pb.Model(
         model="vault-model",
         provider=model_pb.PROVIDER_OPENAI,
@@ -69,12 +76,6 @@ def victim(people: People) -> Victim:
         max_output_tokens=100,
     )
     stub_of(ModelServiceStub, channel).RegisterModel(model_pb.RegisterModelRequest(model=model))
-    gateway = stub_of(GatewayServiceStub, channel)
-    request = pb.GenerateContentRequest(query=pb.GenerationQuery(question=QUESTION, end_user="victim-user"))
-    answers = [gateway.GenerateContent(request) for _ in range(3)]
-    request.query.end_user = "only-at-victim"
-    answers.append(gateway.GenerateContent(request))
-    assert "larkspur" in answers[0].text and answers[-1].summary.usage.cache_hit
     return Victim(mesh, owner, people.own, answers[0])
 
 
