@@ -41,7 +41,7 @@ class Size:
     """How much is measured."""
 
     rounds: int = 4 if FULL else 2
-    seconds: float = 3.0 if FULL else 1.0
+    seconds: float = 3.0 if FULL else 0.5
     most_calls: int = 1_000_000
 
 
@@ -55,7 +55,7 @@ async def measure(topology: Topology, mesh_edge: Any, key: str, provider: str, s
     async with AsyncOpenAI(api_key="sk-bench", base_url=f"{provider}/v1", max_retries=0) as sdk:
         ways: dict[str, Callable[[], Awaitable[None]]] = {BARE: lambda: bare(sdk), **asked.ways}
         await closed_loop(ways[BARE], 4, size.seconds, min(200, size.most_calls))
-        await asked.warm_up(min(100, size.most_calls))
+        await asked.warm_up(min(40, size.most_calls))
         times = {name: Times() for name in ways}
         for _ in range(size.rounds):
             for name, way in ways.items():

@@ -35,6 +35,8 @@ QUESTIONS = tuple(f"What is the {subject} rule?" for subject in SUBJECTS)
 END_USERS = ("ann", "ben")
 PROMPT = "house"
 _DEADLINE_S = 30.0
+# What a busy machine says; it is counted apart, since it leaks nothing.
+_OVERLOAD = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 _REMEMBERED = 200
 
 
@@ -112,7 +114,9 @@ class Actor:
         self.marks.content("error", words)
         self.marks.owned("error", words.encode(), self.place)
         expected = {"NOT_FOUND", "ABORTED", "INVALID_ARGUMENT"} if foreign else {"ABORTED", "NOT_FOUND"}
-        if error.code().name not in expected:
+        if error.code().name in _OVERLOAD:
+            self.marks.looked_at["refusals for lack of time"] += 1
+        elif error.code().name not in expected:
             self.marks.wrong("status", f"{error.code().name}: {error.details()}")
 
     def _query(self, dice: random.Random, **more: Any) -> gateway_pb.GenerationQuery:
