@@ -5,7 +5,6 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from tenantry.api.cache.v1 import cache_service_pb2 as pb
@@ -15,6 +14,7 @@ from tenantry.cache.answers import Answers
 from tenantry.cache.entry import Entry, Found, Key, Lead, Wait
 from tenantry.kit import call, caller
 from tenantry.kit.errors import InvalidArgument
+from tenantry.kit.messages import time_message
 
 # A wait ends this long before its call's deadline, so that its answer still arrives; without a deadline after a minute.
 _MARGIN_S = 0.05
@@ -67,7 +67,7 @@ class CacheService(grpc_pb.CacheServiceServicer):
         ends_ms, waiting = await self._answers.renew(
             caller.owner(), caller.current(), _key(request.key), request.handle
         )
-        return pb.RenewFlightResponse(expire_time=_time(ends_ms), waiting=waiting)
+        return pb.RenewFlightResponse(expire_time=time_message(ends_ms * 1_000_000), waiting=waiting)
 
     async def AbandonFlight(self, request: pb.AbandonFlightRequest, context: Context) -> pb.AbandonFlightResponse:
         became = await self._answers.abandon(
@@ -108,7 +108,7 @@ def _fill(response: pb.LookupEntryResponse | pb.AwaitEntryResponse, found: Found
         case Lead(handle, ends_ms):
             response.outcome = pb.LOOKUP_OUTCOME_LEAD
             response.handle = handle
-            response.expire_time.CopyFrom(_time(ends_ms))
+            response.expire_time.CopyFrom(time_message(ends_ms * 1_000_000))
         case Wait(handle):
             response.outcome = pb.LOOKUP_OUTCOME_WAIT
             response.handle = handle
@@ -140,10 +140,6 @@ def _wait_s(deadline: float | None) -> float:
         return _LONGEST_WAIT_S
     left = deadline - time.monotonic()
     return max(0.0, min(_LONGEST_WAIT_S, left - min(_MARGIN_S, left / 2)))
-
-
-def _time(at_ms: int) -> Timestamp:
-    return Timestamp(seconds=at_ms // 1000, nanos=at_ms % 1000 * 1_000_000)
 
 
 def _ms(duration: Duration) -> int:

@@ -1,6 +1,8 @@
 """The processes of a local mesh: two valkeys and the services. They end with this one, however it ends."""
 
+import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -25,6 +27,7 @@ _STOP_S = 15.0
 # The valkey that the cache service uses has a name of its own: neither takes the other's log, or its place among what runs.
 _VALKEY = "valkey-"
 _LARGEST_LOG_BYTES = 16 * 1024 * 1024
+_LAST_BYTES = 4096
 BOOKS = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--maxmemory", "512mb")
 CACHE = ("--appendonly", "no", "--save", "", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "256mb")
 
@@ -70,7 +73,9 @@ class Processes:
         for name, process in self.running.items():
             if process.poll() is not None:
                 log = self.logs / f"{name}.log"
-                raise StartFailed(f"{name} has ended with status {process.returncode}; its log is {log}")
+                raise StartFailed(
+                    f"{name} has ended with status {process.returncode}{_last_words(log)}; its log is {log}"
+                )
 
     def stop(self) -> None:
         """Ends all, and kills who does not end. Who uses others goes before them: what the gateway answers last is still
@@ -154,6 +159,14 @@ def is_healthy(address: str, service: str = "", timeout_s: float = 1.0) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _last_words(log: Path) -> str:
+    """What a process said last, in brackets: the message where the line is one of ours, in JSON."""
+    line = log.read_bytes()[-_LAST_BYTES:].decode(errors="replace").rstrip().rpartition("\n")[2]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        line = str(json.loads(line)["message"])
+    return f" ({line.strip()})" if line.strip() else ""
 
 
 def _listens(port: int) -> bool:

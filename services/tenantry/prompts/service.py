@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from tenantry.api.common.v1 import paging_pb2
@@ -11,6 +10,7 @@ from tenantry.api.prompts.v1 import prompt_service_pb2_grpc as grpc_pb
 from tenantry.kit import caller, paging
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.ids import check_name
+from tenantry.kit.messages import time_message
 from tenantry.kit.owner import Tenant
 from tenantry.prompts.prompt import Prompt, Revision, Source
 from tenantry.prompts.prompts import Prompts
@@ -103,7 +103,7 @@ def _prompt(prompt: Prompt) -> pb.Prompt:
         production_revision=prompt.production_revision,
         latest_revision=prompt.latest_revision,
         version=prompt.version,
-        update_time=_time(prompt.updated_at),
+        update_time=time_message(int(prompt.updated_at * 1e9)),
     )
 
 
@@ -118,10 +118,6 @@ def _revision(revision: Revision) -> pb.PromptRevision:
             max_output_tokens=source.max_output_tokens,
             temperature=source.temperature,
         ),
-        create_time=_time(revision.created_at),
+        create_time=time_message(int(revision.created_at * 1e9)),
         author=revision.author,
     )
-
-
-def _time(unix_s: float) -> Timestamp:
-    return Timestamp(seconds=int(unix_s), nanos=int(unix_s % 1 * 1e9))

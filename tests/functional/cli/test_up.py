@@ -96,14 +96,15 @@ def test_a_port_that_is_taken_is_said_at_once(place: Workplace, variable: str) -
     assert done.status == 1 and str(port) in done.err and "taken" in done.err and done.err.count("\n") == 1
 
 
-def test_a_process_that_does_not_start_is_named_with_its_log(place: Workplace) -> None:
+def test_a_process_that_does_not_start_is_named_with_its_last_words_and_its_log(place: Workplace) -> None:
     broken = place.folder / ".tenantry" / "sql" / "prompts.db"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no database at all" * 1000)
     done = command_in(place)("up")
     log = place.folder / ".tenantry" / "logs" / "tenantry.log"
     assert done.status == 1 and str(log) in done.err and done.err.count("\n") == 1
-    assert log.read_text().splitlines()[-1].startswith("tenantry: ")
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith("tenantry: ") and last in done.err
 
 
 @pytest.mark.parametrize("line", ["up", "init"])
