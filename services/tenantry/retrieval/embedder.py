@@ -113,4 +113,5 @@ def _map_weights(path: Path) -> NDArray[numpy.float16]:
     if tensor["dtype"] != "F16" or columns != DIMENSIONS:
         raise StoreFailed("the installed wordllama has other weights than the 256-dimensional half-precision ones")
     start, _ = tensor["data_offsets"]
-    return numpy.memmap(path, dtype=numpy.float16, mode="r", offset=8 + length + start, shape=(rows, columns))
+    mapped = numpy.memmap(path, dtype=numpy.float16, mode="r", offset=8 + length + start, shape=(rows, columns))
+    return numpy.asarray(mapped)  # the same memory, without what its class does at each look-up
