@@ -12,13 +12,13 @@ from typing import Any
 
 from tenantry.gateway import estimate
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Answer, Found, Hit, Lead, Peers, Plan, Use, Wait
+from tenantry.gateway.peers import Found, Hit, Lead, Peers, Plan, Use, Wait
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query, check
 from tenantry.gateway.settings import Settings
 from tenantry.kit import call, caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
+from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,14 @@ class Answering:
             raise
         use.latency_s = self._clock.monotonic() - started
         if isinstance(found, Hit):
-            yield found.answer.text
-            yield self._from_cache(found.answer, use, hold)
+            use.cache_hit = True
+            answer = found.answer
+            use.provider, use.model, use.model_revision = answer.provider, answer.model, answer.model_revision
+            try:
+                yield answer.text
+                yield Complete(answer, use)
+            finally:
+                self._later(hold.settle(use))
             return
         async with aclosing(self._produce(plan, hold, found, use, streamed=streamed)) as pieces:
             async for piece in pieces:
@@ -105,7 +111,7 @@ class Answering:
             return Lead("")
         try:
             found = await self._peers.look_up(plan)
-        except (Unavailable, ResourceExhausted) as error:
+        except TenantryError as error:
             log.info("the cache is passed over", extra={"reason": error.reason.value})
             return Lead("")
         if isinstance(found, Hit) and found.epoch != plan.epoch.number:
@@ -132,18 +138,12 @@ class Answering:
     async def _wait(self, plan: Plan, found: Wait) -> Found:
         try:
             waited = await self._peers.wait_for(plan, found.handle)
-        except (Unavailable, ResourceExhausted) as error:
+        except TenantryError as error:
             log.info("the cache is passed over", extra={"reason": error.reason.value})
             return Lead("")
         if isinstance(waited, Hit) and waited.epoch != plan.epoch.number:
             return Lead("")
         return waited
-
-    def _from_cache(self, answer: Answer, use: Use, hold: Hold) -> Complete:
-        use.cache_hit = True
-        use.provider, use.model, use.model_revision = answer.provider, answer.model, answer.model_revision
-        self._later(hold.settle(use))
-        return Complete(answer, use)
 
     async def _produce(
         self, plan: Plan, hold: Hold, lead: Lead, use: Use, *, streamed: bool

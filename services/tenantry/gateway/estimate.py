@@ -18,6 +18,11 @@ def input_tokens(system: str, user: str, passages: int) -> int:
     return tokens_of(system) + tokens_of(user) + passages * _PASSAGE_TOKENS
 
 
+def read_tokens(*texts: str) -> int:
+    """An upper estimate of what a model has read, of all its messages and passages."""
+    return sum(tokens_of(text) for text in texts)
+
+
 def cost_micros(input_tokens: int, output_tokens: int, input_price_micros: int, output_price_micros: int) -> int:
     """The cost in millionths of a dollar, rounded up; prices are for a million tokens."""
     return -(-(input_tokens * input_price_micros + output_tokens * output_price_micros) // 1_000_000)

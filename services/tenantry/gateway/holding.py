@@ -8,8 +8,9 @@ from typing import Any
 
 from tenantry.gateway.peers import Peers, Use
 from tenantry.kit import call
+from tenantry.kit.assertion import LONGEST_REQUEST_S
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import DeadlineExceeded, NotFound, TenantryError, Unavailable
+from tenantry.kit.errors import DeadlineExceeded, NotFound, ResourceExhausted, TenantryError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class Hold:
     async def settle(self, use: Use | None) -> None:
         """Commits what was used, or releases the hold when nothing was done for it. Only the first call counts.
 
-        While quota or its books are away it is tried again: a hold that was never renewed ends by itself at no cost, and its
-        answer went out. What came too late for the hold is recorded all the same.
+        While quota is busy, or it or its books are away, it is tried again: a hold that was never renewed ends by itself at no
+        cost, and its answer went out. What came too late for the hold is recorded all the same.
         """
         if self._settled:
             return
@@ -49,7 +50,7 @@ class Hold:
                 try:
                     await (self._peers.release(self.receipt) if use is None else self._peers.commit(self.receipt, use))
                     return
-                except (Unavailable, DeadlineExceeded) as error:
+                except (Unavailable, DeadlineExceeded, ResourceExhausted) as error:
                     if self._clock.monotonic() + pause_s > end:
                         self._give_up(error)
                         return
@@ -64,8 +65,10 @@ class Hold:
 
     async def _keep(self) -> None:
         pause_s = min(_FIRST_RENEWAL_S, self._every_s)
+        end = self._clock.monotonic() + LONGEST_REQUEST_S + self._within_s
         with call.detached():
-            while True:
+            # Whatever else goes wrong, a hold does not outlive its request for ever.
+            while self._clock.monotonic() < end:
                 await self._clock.sleep(pause_s)
                 pause_s = self._every_s
                 try:

@@ -176,6 +176,6 @@ class Peers(Protocol):
         """Whether the flight ended; False when it was kept since somebody waits."""
         ...
 
-    def generate(self, generation: Generation) -> AsyncGenerator[str | End]:
-        """The pieces of the answer, then its end."""
+    def generate(self, generation: Generation) -> AsyncGenerator[str | Model | End]:
+        """The pieces of the answer, before them the model if another than the chosen one begins it; then its end."""
         ...

@@ -39,6 +39,10 @@ _OUTCOMES = {
 _ROLES = {"assistant": generation_pb.ROLE_ASSISTANT, "user": generation_pb.ROLE_USER}
 # A model may take longer than kit's 30 s; the caller's own deadline still holds.
 _GENERATE_S = 590.0
+# A cache that is slower than this costs more than it saves.
+_LOOK_UP_S = 1.0
+# Retrieval's limit of a query.
+MAX_SEARCHED_BYTES = 8 * 1024
 
 
 class MeshPeers:
@@ -71,16 +75,7 @@ class MeshPeers:
 
     async def select_model(self, model: str) -> Model:
         answer = await self._models.SelectModel(model_pb.SelectModelRequest(model=model))
-        chosen = answer.model
-        return Model(
-            chosen.model,
-            model_pb.Provider.Name(chosen.provider).removeprefix("PROVIDER_").lower(),
-            chosen.revision,
-            chosen.input_price_micros,
-            chosen.output_price_micros,
-            chosen.max_output_tokens,
-            tuple(answer.fallbacks),
-        )
+        return _model(answer.model, tuple(answer.fallbacks))
 
     async def documents_epoch(self) -> Epoch:
         answer = await self._documents.GetDocumentsEpoch(document_pb.GetDocumentsEpochRequest())
@@ -88,7 +83,7 @@ class MeshPeers:
 
     async def search(self, query: Query) -> list[Passage]:
         request = document_pb.SearchPassagesRequest(
-            query=query.question, collections=query.collections, limit=query.passages
+            query=_searched(query.question), collections=query.collections, limit=query.passages
         )
         answer = await self._documents.SearchPassages(request)
         return [Passage(one.collection, one.document, one.title, one.heading, one.text) for one in answer.passages]
@@ -115,7 +110,7 @@ class MeshPeers:
 
     async def look_up(self, plan: Plan) -> Found:
         request = cache_pb.LookupEntryRequest(key=_key(plan), documents_epoch=plan.epoch.number)
-        return _found(await self._cache.LookupEntry(request))
+        return _found(await self._cache.LookupEntry(request, timeout=_LOOK_UP_S))
 
     async def wait_for(self, plan: Plan, handle: str) -> Found:
         return _found(await self._cache.AwaitEntry(cache_pb.AwaitEntryRequest(key=_key(plan), handle=handle)), handle)
@@ -142,7 +137,7 @@ class MeshPeers:
         request = cache_pb.AbandonFlightRequest(key=_key(plan), handle=handle, keep_if_awaited=keep_if_awaited)
         return (await self._cache.AbandonFlight(request)).abandoned
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[str | End]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[str | Model | End]:
         given = _input(generation)
         if not generation.streamed:
             request = generation_pb.GenerateContentRequest(input=given)
@@ -155,6 +150,8 @@ class MeshPeers:
         )
         try:
             async for piece in stream:
+                if piece.HasField("model"):
+                    yield _model(piece.model)
                 if piece.text_delta:
                     yield piece.text_delta
                 if piece.HasField("result"):
@@ -240,6 +237,23 @@ def _input(generation: Generation) -> generation_pb.GenerationInput:
         max_output_tokens=plan.max_output_tokens,
         temperature=plan.temperature,
         receipt=generation.receipt,
+    )
+
+
+def _searched(question: str) -> str:
+    """As much of it as retrieval takes."""
+    return question.encode()[:MAX_SEARCHED_BYTES].decode(errors="ignore")
+
+
+def _model(model: model_pb.Model, fallbacks: tuple[str, ...] = ()) -> Model:
+    return Model(
+        model.model,
+        model_pb.Provider.Name(model.provider).removeprefix("PROVIDER_").lower(),
+        model.revision,
+        model.input_price_micros,
+        model.output_price_micros,
+        model.max_output_tokens,
+        fallbacks,
     )
 
 

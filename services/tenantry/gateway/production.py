@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from tenantry.gateway import estimate, output_schema
 from tenantry.gateway.citations import Passage, cited
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Answer, End, Generation, Outcome, Peers, Plan, Use
+from tenantry.gateway.peers import Answer, End, Generation, Model, Outcome, Peers, Plan, Use
 from tenantry.kit import call
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Reason, TenantryError, Unavailable
+from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Internal, Reason, TenantryError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,13 @@ class Production:
         self._unread = False
         self._text: list[str] = []
         self._called = False
+        # Of the call that is going on: who answers, and how many tokens it reads.
+        self._model = plan.model
+        self._read = 0
         if handle:
             hold.also = lambda: peers.renew_flight(plan, handle)
+        # Apart, so that a client that goes ends the making and never what follows it: the settlement.
+        self._making = asyncio.create_task(self._make())
         self.task = asyncio.create_task(self._run())
 
     async def next(self) -> str | Complete:
@@ -65,7 +70,7 @@ class Production:
         self._unread = True
         while not self._pieces.empty():
             self._pieces.get_nowait()
-        if self.task.done():
+        if self._making.done():
             return
         kept = False
         if self._handle:
@@ -78,25 +83,22 @@ class Production:
             log.info("an answer is finished for others who wait for it")
         else:
             self._handle = ""
-            self.task.cancel()
+            self._making.cancel()
 
     async def _run(self) -> None:
+        await asyncio.wait((self._making,))
         complete: Complete | None = None
-        failure: BaseException | None = None
-        try:
-            complete = await self._make()
-        except asyncio.CancelledError:
+        if self._making.cancelled():
             self._count("cancelled")
-        except DeadlineExceeded as error:
-            failure = error
-            self._count("deadline", error)
-        except Exception as error:
-            failure = error
-            self._count("failed", error)
-        if complete is not None:
-            await self._put(complete)
-        elif failure is not None:
+            await self._put(
+                Internal("the making of an answer was cancelled")
+            )  # read by nobody if its client was the reason
+        elif (failure := self._making.exception()) is not None:
+            self._count("deadline" if isinstance(failure, DeadlineExceeded) else "failed", failure)
             await self._put(failure)
+        else:
+            complete = self._making.result()
+            await self._put(complete)
         await self._finish(complete)
 
     async def _finish(self, complete: Complete | None) -> None:
@@ -141,6 +143,8 @@ class Production:
     async def _generate(self, generation: Generation, *, shown: bool) -> tuple[str, End]:
         """One call of the model: its text, put out as it comes if it may be `shown`."""
         self._called = True
+        self._model = self._plan.model
+        self._read = _tokens_read(generation)
         self._text = []
         size = 0
         end: End | None = None
@@ -148,6 +152,9 @@ class Production:
             async for piece in pieces:
                 if isinstance(piece, End):
                     end = piece
+                    continue
+                if isinstance(piece, Model):
+                    self._model = piece
                     continue
                 if self._use.first_token_s is None:
                     self._use.first_token_s = self._clock.monotonic() - self._started
@@ -187,27 +194,34 @@ class Production:
         use.cost_micros += end.cost_micros
         self._text = []
 
-    def _count(self, outcome: Outcome, error: TenantryError | Exception | None = None) -> None:
+    def _count(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """What an answer that was not completed used: as the error says, else by what was read."""
-        use, plan = self._use, self._plan
+        use, model = self._use, self._model
         use.outcome = outcome
         use.latency_s = self._clock.monotonic() - self._started
         told = error.metadata if isinstance(error, TenantryError) else {}
-        if "input_tokens" in told or self._text or (self._called and outcome != "failed"):
-            read = estimate.input_tokens(plan.rendered.system, plan.rendered.user, 0)
-            input_tokens = int(told.get("input_tokens", read))
-            output_tokens = int(told.get("output_tokens", estimate.tokens_of("".join(self._text))))
-            use.input_tokens += input_tokens
-            use.output_tokens += output_tokens
-            model = plan.model
-            use.provider, use.model, use.model_revision = model.provider, model.model, model.revision
-            use.cost_micros += estimate.cost_micros(
-                input_tokens, output_tokens, model.input_price_micros, model.output_price_micros
-            )
+        if "input_tokens" not in told and not self._text and (not self._called or outcome == "failed"):
+            return
+        input_tokens = int(told.get("input_tokens", self._read))
+        output_tokens = int(told.get("output_tokens", estimate.tokens_of("".join(self._text))))
+        cost = estimate.cost_micros(input_tokens, output_tokens, model.input_price_micros, model.output_price_micros)
+        use.input_tokens += input_tokens
+        use.output_tokens += output_tokens
+        use.cost_micros += int(told.get("cost_micros", cost))
+        use.provider, use.model, use.model_revision = model.provider, model.model, model.revision
+        if told.get("model", model.model) != model.model:
+            # One that was not told of before: it broke off before its first piece came through.
+            use.provider, use.model, use.model_revision = told.get("provider", ""), told["model"], ""
 
     async def _put(self, piece: str | Complete | BaseException) -> None:
         if not self._unread:
             await self._pieces.put(piece)
+
+
+def _tokens_read(generation: Generation) -> int:
+    rendered = generation.plan.rendered
+    passages = [f"{one.title}\n{one.heading}\n{one.text}" for one in generation.passages]
+    return estimate.read_tokens(rendered.system, rendered.user, *passages, *(text for _, text in generation.turns))
 
 
 def _answer(text: str, passages: list[Passage], end: End) -> Answer:

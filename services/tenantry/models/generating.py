@@ -34,8 +34,8 @@ class Generating:
         *,
         stream: bool,
         deadline: float | None,
-    ) -> AsyncGenerator[str | Result, None]:
-        """Deltas of the answer and its result, of the first of `models` that begins to answer.
+    ) -> AsyncGenerator[str | Model | Result, None]:
+        """Deltas of the answer and its result, of the first of `models` that begins to answer; before them a fallback's model.
 
         `deadline` is in the clock's monotonic seconds. When all fail, the error is the first one's.
         """
@@ -51,6 +51,8 @@ class Generating:
                 attempt = self._attempts.make(model, target, payer, ask, limits, stream=stream)
                 async with aclosing(attempt) as pieces:
                     async for piece in pieces:
+                        if place and not answered:
+                            yield model
                         answered = True
                         yield piece
                 return

@@ -13,7 +13,9 @@ from tenantry.kit import call, caller
 from tenantry.kit.errors import InvalidArgument, PermissionDenied, Reason
 from tenantry.models.generating import Generating
 from tenantry.models.generation import Ask, Finish, Passage, Result, Role, Turn
+from tenantry.models.model import Model
 from tenantry.models.registry import MOST_FALLBACKS, MOST_OUTPUT_TOKENS, check_id
+from tenantry.models.service.models import model_message
 
 Context = aio.ServicerContext[Any, Any]
 MOST_MESSAGES = 100
@@ -45,7 +47,7 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
             async for piece in pieces:
                 if isinstance(piece, Result):
                     response.result.CopyFrom(_result(piece))
-                else:
+                elif isinstance(piece, str):
                     texts.append(piece)
         response.text = "".join(texts)
         return response
@@ -57,10 +59,12 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
             async for piece in pieces:
                 if isinstance(piece, Result):
                     yield pb.StreamGenerateContentResponse(result=_result(piece))
+                elif isinstance(piece, Model):
+                    yield pb.StreamGenerateContentResponse(model=model_message(piece))
                 else:
                     yield pb.StreamGenerateContentResponse(text_delta=piece)
 
-    def _pieces(self, given: pb.GenerationInput, *, stream: bool) -> AsyncGenerator[str | Result, None]:
+    def _pieces(self, given: pb.GenerationInput, *, stream: bool) -> AsyncGenerator[str | Model | Result, None]:
         tenant = caller.owner()
         if given.HasField("receipt") and given.receipt.tenant != tenant.id:
             raise PermissionDenied(Reason.RECEIPT_INVALID, "the receipt is another tenant's")

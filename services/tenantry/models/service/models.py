@@ -41,12 +41,14 @@ class ModelService(grpc_pb.ModelServiceServicer):
         found = await self._registry.models(caller.owner(), caller.current().models, after, size + 1)
         token = paging.token_of(found[size - 1].model) if len(found) > size else ""
         return pb.ListModelsResponse(
-            models=[_model(one) for one in found[:size]], page=paging_pb2.PageResponse(next_token=token)
+            models=[model_message(one) for one in found[:size]], page=paging_pb2.PageResponse(next_token=token)
         )
 
     async def SelectModel(self, request: pb.SelectModelRequest, context: Context) -> pb.SelectModelResponse:
         choice = await self._registry.select(caller.owner(), caller.current().models, request.model)
-        return pb.SelectModelResponse(model=_model(choice.model), fallbacks=choice.fallbacks, reasons=choice.reasons)
+        return pb.SelectModelResponse(
+            model=model_message(choice.model), fallbacks=choice.fallbacks, reasons=choice.reasons
+        )
 
     async def GetRoutingPolicy(
         self, request: pb.GetRoutingPolicyRequest, context: Context
@@ -64,7 +66,7 @@ class ModelService(grpc_pb.ModelServiceServicer):
     async def RegisterModel(self, request: pb.RegisterModelRequest, context: Context) -> pb.RegisterModelResponse:
         owner = await self._owner(request.model.tenant)
         model = _model_of(request.model, by_operator=_is_operator())
-        return pb.RegisterModelResponse(model=_model(await self._registry.register(owner, model)))
+        return pb.RegisterModelResponse(model=model_message(await self._registry.register(owner, model)))
 
     async def DeregisterModel(self, request: pb.DeregisterModelRequest, context: Context) -> pb.DeregisterModelResponse:
         removed = await self._registry.deregister(await self._owner(request.tenant), request.model)
@@ -116,7 +118,8 @@ def _model_of(model: pb.Model, *, by_operator: bool) -> Model:
     )
 
 
-def _model(model: Model) -> pb.Model:
+def model_message(model: Model) -> pb.Model:
+    """The contract's model."""
     return pb.Model(
         model=model.model,
         provider=_NUMBERS[model.provider],

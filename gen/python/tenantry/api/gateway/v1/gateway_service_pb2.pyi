@@ -84,7 +84,7 @@ class GenerationQuery(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
     question: _builtins.str
-    """question, 1 byte to 64 KiB. Required."""
+    """question, 1 byte to 64 KiB. Required. Its first 8 KiB are searched for."""
     prompt: _builtins.str
     """prompt by name. Empty: `answer`, which every tenant has."""
     prompt_revision: _builtins.int
@@ -107,7 +107,7 @@ class GenerationQuery(_message.Message):
     """locale such as `en-GB`. Empty: none."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """variables of the prompt beside `question`, up to 64."""
+        """variables of the prompt beside `question`, up to 63."""
 
     @_builtins.property
     def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tenantry.api.models.v1 import model_service_pb2 as _model_service_pb2
 from tenantry.api.quota.v1 import reservation_service_pb2 as _reservation_service_pb2
 import builtins as _builtins
 import sys
@@ -334,6 +335,7 @@ class StreamGenerateContentResponse(_message.Message):
 
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
     """text_delta is appended to the answer. Empty in the last message."""
     @_builtins.property
@@ -342,15 +344,20 @@ class StreamGenerateContentResponse(_message.Message):
         `input_tokens` and `output_tokens` say what was used.
         """
 
+    @_builtins.property
+    def model(self) -> _model_service_pb2.Model:
+        """model that answers, in a message of its own before the first text, when it is a fallback."""
+
     def __init__(
         self,
         *,
         text_delta: _builtins.str = ...,
         result: Global___GenerationResult | None = ...,
+        model: _model_service_pb2.Model | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
