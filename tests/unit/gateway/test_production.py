@@ -1,0 +1,187 @@
+"""Whatever ends an answer, what it used is settled once, and its client's going stops no settlement."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from tenantry.gateway import estimate
+from tenantry.gateway.answering import Answering
+from tenantry.gateway.citations import Passage
+from tenantry.gateway.holding import Hold
+from tenantry.gateway.peers import Answer, End, Epoch, Found, Generation, Hit, Lead, Model, Peers, Plan, Rendered, Use
+from tenantry.gateway.production import Complete, Production
+from tenantry.gateway.query import Query
+from tenantry.gateway.settings import Settings
+from tenantry.kit.clock import SystemClock
+from tenantry.kit.errors import DeadlineExceeded, Internal, Reason, TenantryError, Unavailable
+
+CHOSEN = Model("m-1", "openai", "r-1", 1_000_000, 2_000_000, 4096, ("m-2",))
+FALLBACK = Model("m-2", "anthropic", "r-2", 10_000_000, 20_000_000, 4096, ())
+RENDERED = Rendered("answer", 1, "Be brief.", "How long?", "", 100, None)
+PASSAGE = Passage("default", "refunds", "Refunds", "Period", "The refund period is 45 days. " * 40)
+END = End("openai", "m-1", "r-1", 10, 5, 20, "stop")
+Pieces = Callable[[], AsyncGenerator[Any]]
+
+
+class Script:
+    """The other services: a model that says `pieces`, a cache that finds `found`, and a quota that commits at `settle`."""
+
+    def __init__(self, pieces: Pieces, found: Found | TenantryError | None = None) -> None:
+        self._pieces = pieces
+        self._found: Found | TenantryError = Lead("") if found is None else found
+        self.settle = asyncio.Event()
+        self.settle.set()
+        self.committed: list[Use] = []
+        self.released = 0
+
+    async def render(self, query: Query) -> Rendered:
+        return RENDERED
+
+    async def select_model(self, model: str) -> Model:
+        return CHOSEN
+
+    async def documents_epoch(self) -> Epoch:
+        return Epoch(1, False, "words")
+
+    async def search(self, query: Query) -> list[Passage]:
+        return [PASSAGE]
+
+    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> object:
+        return object()
+
+    async def renew(self, receipt: object) -> None: ...
+
+    async def commit(self, receipt: object, use: Use) -> None:
+        await self.settle.wait()
+        self.committed.append(replace(use))
+
+    async def release(self, receipt: object) -> None:
+        self.released += 1
+
+    async def look_up(self, plan: Plan) -> Found:
+        if isinstance(self._found, TenantryError):
+            raise self._found
+        return self._found
+
+    def generate(self, generation: Generation) -> AsyncGenerator[Any]:
+        return self._pieces()
+
+
+async def whole() -> AsyncGenerator[Any]:
+    yield "45 days [1]."
+    yield END
+
+
+def begun(script: Script) -> tuple[Production, Hold]:
+    peers, clock = cast(Peers, script), SystemClock()
+    plan = Plan(Query("How long?", cached=False), RENDERED, CHOSEN, Epoch(1, False, "words"))
+    hold = Hold(peers, object(), clock, 5.0, 120.0)
+    return Production(peers, plan, hold, "", Use(), clock, streamed=True), hold
+
+
+async def ended(production: Production) -> None:
+    async with asyncio.timeout(5):
+        await production.task
+
+
+async def test_a_client_that_goes_while_its_answer_is_settled_does_not_stop_the_settlement() -> None:
+    async def late() -> AsyncGenerator[Any]:
+        yield "It is "
+        raise DeadlineExceeded
+
+    script = Script(late)
+    script.settle.clear()
+    production, _ = begun(script)
+    assert await production.next() == "It is "
+    with pytest.raises(DeadlineExceeded):
+        await production.next()
+    await production.client_gone()
+    script.settle.set()
+    await ended(production)
+    assert [one.outcome for one in script.committed] == ["deadline"] and script.released == 0
+
+
+@pytest.mark.parametrize("pieces", [63, 64, 65, 500])
+async def test_a_client_that_goes_and_leaves_a_full_line_of_pieces_is_settled(pieces: int) -> None:
+    full = asyncio.Event()
+
+    async def many() -> AsyncGenerator[Any]:
+        for number in range(pieces):
+            if number == min(pieces - 1, 64):
+                full.set()
+            yield "word "
+        yield END
+
+    script = Script(many)
+    production, hold = begun(script)
+    await full.wait()
+    await production.client_gone()
+    await ended(production)
+    assert len(script.committed) == 1 and script.committed[0].output_tokens > 0
+    assert hold._renewing.cancelled() or hold._renewing.cancelling(), "nobody renews what is settled"
+
+
+async def test_what_a_cancelled_answer_read_counts_its_passages() -> None:
+    async def slow() -> AsyncGenerator[Any]:
+        yield "It is "
+        await asyncio.Event().wait()
+
+    script = Script(slow)
+    production, _ = begun(script)
+    await production.next()
+    await production.client_gone()
+    await ended(production)
+    (use,) = script.committed
+    assert use.outcome == "cancelled" and use.model == "m-1"
+    assert use.input_tokens > estimate.tokens_of(PASSAGE.text) > 300
+
+
+@pytest.mark.parametrize("goes", [True, False], ids=["the client goes", "it breaks"])
+async def test_an_answer_that_a_fallback_began_is_the_fallbacks_in_name_and_price(goes: bool) -> None:
+    async def other() -> AsyncGenerator[Any]:
+        yield FALLBACK
+        yield "It is "
+        if goes:
+            await asyncio.Event().wait()
+        told = {"model": "m-2", "input_tokens": "90", "output_tokens": "3", "cost_micros": "960"}
+        raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "it broke off", **told)
+
+    script = Script(other)
+    production, _ = begun(script)
+    await production.next()
+    if goes:
+        await production.client_gone()
+    await ended(production)
+    (use,) = script.committed
+    assert (use.provider, use.model, use.model_revision) == ("anthropic", "m-2", "r-2")
+    assert use.cost_micros == use.input_tokens * 10 + use.output_tokens * 20
+
+
+def answering(script: Script) -> Answering:
+    return Answering(cast(Peers, script), Settings(), SystemClock())
+
+
+async def test_a_hit_whose_client_goes_between_its_text_and_its_end_is_settled() -> None:
+    answer = Answer("45 days.", (), "openai", "m-1", "r-1", 10, 5, "stop")
+    script = Script(whole, Hit(answer, 1))
+    going = answering(script)
+    pieces = going.answer(Query("How long?"), streamed=True)
+    assert await anext(pieces) == "45 days."
+    await pieces.aclose()
+    await going.drain()
+    assert [one.cache_hit for one in script.committed] == [True]
+
+
+@pytest.mark.parametrize(
+    "error", [DeadlineExceeded(), Internal("it refused"), Unavailable(Reason.STORE_UNAVAILABLE, "away")]
+)
+async def test_whatever_is_wrong_with_the_cache_the_answer_is_made_as_if_there_was_none(error: TenantryError) -> None:
+    script = Script(whole, error)
+    going = answering(script)
+    pieces = [one async for one in going.answer(Query("How long?"), streamed=False)]
+    await going.drain()
+    assert pieces[0] == "45 days [1]." and isinstance(pieces[-1], Complete)
+    assert [one.outcome for one in script.committed] == ["ok"]
