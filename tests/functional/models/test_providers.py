@@ -211,6 +211,20 @@ async def test_the_fallbacks_are_asked_in_order_before_the_first_token(
     assert [one.path for one in server.requests] == ["/v1/chat/completions", "/v1/messages"]
 
 
+async def test_a_stream_of_a_fallback_names_its_model_first_and_the_chosen_model_s_does_not(
+    models: Served, server: ProviderServer
+) -> None:
+    stub = GenerationServiceStub(models.channel(service="gateway"))
+    for status, named in ((200, ""), (500, "anthropic")):
+        server.script(Reply("All is well.", status=status))
+        with models.calling(caller_of("acme", "acme-org", scopes={"generate"})):
+            request = pb.StreamGenerateContentRequest(input=asking("openai", "anthropic"))
+            first = await anext(aiter(stub.StreamGenerateContent(request)))
+        assert first.model.model == named and first.model.revision.strip() == first.model.revision
+        assert first.model.input_price_micros == (3_000_000 if named else 0)
+        assert bool(first.text_delta) is not bool(named)
+
+
 async def test_a_model_that_hangs_leaves_its_fallback_time(models: Served, server: ProviderServer) -> None:
     server.reply = Reply(hang_after=0)
     assert (await whole(models, asking("openai", "extractive"), timeout=2)).result.model == "extractive"
