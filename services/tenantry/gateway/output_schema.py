@@ -1,27 +1,34 @@
-"""Whether an answer fits the JSON Schema that binds it, and how a model is asked to mend one that does not."""
+"""Whether an answer fits the JSON Schema that binds it, and how a model is asked to mend one that does not.
 
-import json
+Schemas are tenants' own, and checking one may take days: it is done in child processes that are ended when they are late.
+"""
 
-import jsonschema_rs
+from tenantry.kit.children import Children
 
-_FAULTS_TOLD = 3
-_LONGEST_PATH = 120
+LATE_S = 1.0
+# More than a tenant's templates: behind each stands an answer that was paid for.
+_WAITING = 256
 
 
-def fault_of(text: str, schema: str) -> str | None:
-    """Where the answer does not fit, without its words; None if it fits. CPU work: call it in a thread."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return "it is not JSON"
-    except RecursionError:
-        return "it is nested too deeply"
-    validator = jsonschema_rs.Draft202012Validator(json.loads(schema))
-    faults = [
-        f"at /{'/'.join(map(str, error.instance_path))[:_LONGEST_PATH]}"
-        for error, _ in zip(validator.iter_errors(answer), range(_FAULTS_TOLD), strict=False)
-    ]
-    return f"it breaks the schema {', '.join(faults)}" if faults else None
+class _Checkers:
+    """The children of this process, while it has any."""
+
+    children: Children | None = None
+
+
+async def fault_of(text: str, schema: str) -> str | None:
+    """Where the answer does not fit, without its words; None if it fits."""
+    if _Checkers.children is None:
+        _Checkers.children = Children("tenantry.gateway.schema_child", late_s=LATE_S, waiting=_WAITING)
+    answer = await _Checkers.children.ask({"text": text, "schema": schema})
+    return f"the schema takes too long to check (more than {LATE_S:g} s)" if answer is None else answer["fault"]
+
+
+async def close() -> None:
+    """Ends the processes that check; the next check starts them again."""
+    children, _Checkers.children = _Checkers.children, None
+    if children is not None:
+        await children.close()
 
 
 def repair_request(fault: str) -> str:

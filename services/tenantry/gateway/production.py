@@ -173,12 +173,12 @@ class Production:
     async def _fit(self, generation: Generation, text: str, end: End) -> tuple[str, End]:
         """The text that fits the schema, after one repair at the most."""
         schema = self._plan.rendered.output_schema
-        fault = await asyncio.to_thread(output_schema.fault_of, text, schema)
+        fault = await output_schema.fault_of(text, schema)
         if fault is None:
             return text, end
         turns = (("assistant", text), ("user", output_schema.repair_request(fault)))
         text, end = await self._generate(replace(generation, turns=turns), shown=False)
-        if await asyncio.to_thread(output_schema.fault_of, text, schema) is not None:
+        if await output_schema.fault_of(text, schema) is not None:
             raise FailedPrecondition(
                 Reason.OUTPUT_INVALID,
                 "the answer does not fit the output schema, also after one repair",

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import add_GatewayServiceServicer_to_server
+from tenantry.gateway import output_schema
 from tenantry.gateway.answering import Answering
 from tenantry.gateway.peers_mesh import MeshPeers
 from tenantry.gateway.service import GatewayService
@@ -17,8 +18,11 @@ from tenantry.kit.server import Room
 async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     answering = Answering(MeshPeers(mesh), settings, SystemClock())
-    yield Room(
-        "gateway",
-        [(add_GatewayServiceServicer_to_server, GatewayService(answering))],
-        afterwards=answering.drain,
-    )
+    try:
+        yield Room(
+            "gateway",
+            [(add_GatewayServiceServicer_to_server, GatewayService(answering))],
+            afterwards=answering.drain,
+        )
+    finally:
+        await output_schema.close()

@@ -4,44 +4,27 @@ MiniJinja reaches no Python object, and its fuel ends loops. Two things it does 
 share parts (`{% set a = [a, a] %}` forty times) take for ever to print, and a chain of operators overflows the parser's
 stack. So this process has a ceiling of memory, and `tenantry.prompts.rendering` ends it when it is late.
 
-Frames on both pipes are a length of four bytes and JSON. A request is `{"templates": [...], "variables": {...} | null}`,
-where null means to compile only; the answer is `{"texts": [...]}` or `{"fault": KIND, "at": INDEX, "line": N | null}`.
+A request is `{"templates": [...], "variables": {...} | null}`, where null means to compile only; the answer is
+`{"texts": [...]}` or `{"fault": KIND, "at": INDEX, "line": N | null}`.
 """
 
 import json
-import resource
-import struct
-import sys
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any
 
 import minijinja
 
+from tenantry.kit import child
+
 FUEL = 20_000
-MEMORY_BYTES = 512 * 1024 * 1024
 MAX_RENDERED_BYTES = 256 * 1024
-LENGTH = struct.Struct(">I")
 
 
-def main() -> None:
-    """Answers requests until the input ends."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    while (request := read_frame(sys.stdin.buffer)) is not None:
-        answer = json.dumps(respond(request["templates"], request["variables"])).encode()
-        sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
-        sys.stdout.buffer.flush()
-
-
-def read_frame(pipe: BinaryIO) -> Any:
-    """The next request; None at the end."""
-    head = pipe.read(LENGTH.size)
-    return json.loads(pipe.read(LENGTH.unpack(head)[0])) if len(head) == LENGTH.size else None
-
-
-def respond(templates: list[str], variables: dict[str, str] | None) -> dict[str, Any]:
+def respond(request: Any) -> dict[str, Any]:
     """Renders, or only compiles, each template."""
+    variables: dict[str, str] | None = request["variables"]
     texts: list[str] = []
-    for index, template in enumerate(templates):
+    for index, template in enumerate(request["templates"]):
         try:
             environment = compiled(template)
             texts.append("" if variables is None else environment.render_template("it", **variables))
@@ -75,4 +58,4 @@ def _to_json(value: Any) -> minijinja.Markup:
 
 
 if __name__ == "__main__":
-    main()
+    child.serve(respond)

@@ -79,7 +79,7 @@ def check_variables(variables: Mapping[str, str]) -> None:
         raise InvalidArgument("variables", f"are more than {MAX_VARIABLES}")
     if any(_VARIABLE.fullmatch(name) is None for name in variables):
         raise InvalidArgument("variables", "have a name that is not a letter or _ and up to 62 letters, digits or _")
-    if sum(len(text) for text in variables.values()) > MAX_VARIABLES_BYTES:
+    if sum(len(text.encode()) for text in variables.values()) > MAX_VARIABLES_BYTES:
         raise InvalidArgument("variables", f"are larger than {MAX_VARIABLES_BYTES} bytes together")
 
 
