@@ -5,7 +5,7 @@ its own, which becomes a link. Mesh RPCs don't exist at this address.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,7 +19,7 @@ from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, contracts, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
 from tenantry.kit.channel import Mesh
-from tenantry.kit.errors import Internal, Reason, ResourceExhausted, TenantryError, Unauthenticated
+from tenantry.kit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, TenantryError, Unauthenticated
 from tenantry.kit.faults import report
 from tenantry.kit.guard import FAULTS, unique
 from tenantry.kit.settings import MeshSettings
@@ -67,6 +67,9 @@ class _Forward(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path = handler_call_details.method
         if path not in self._handlers:
+            # Strangers may name paths without end: of one that is no RPC's nothing is remembered.
+            if method_of(path) is None:
+                return None
             access = access_of(path)
             if access is None or access.audience not in ("public", "admin"):
                 return None
@@ -80,9 +83,10 @@ class _Forward(grpc.GenericRpcHandler):
         shape = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
         target = getattr(self._mesh.transport(service), shape)(path)
 
-        async def answer_once(request: Any, context: Any) -> bytes | None:
+        async def answer_once(requests: Any, context: Any) -> bytes | None:
             async def send(metadata: Any, timeout: float) -> Any:
-                sent = target(request, timeout=timeout, metadata=metadata)
+                given = requests if method.client_streaming else await _only(requests)
+                sent = target(given, timeout=timeout, metadata=metadata)
                 peer = network.PeerStatus(sent) if method.client_streaming else None
                 try:
                     return await sent
@@ -91,9 +95,10 @@ class _Forward(grpc.GenericRpcHandler):
 
             return await self._pass(path, context, send)
 
-        async def answer_stream(request: Any, context: Any) -> None:
+        async def answer_stream(requests: Any, context: Any) -> None:
             async def send(metadata: Any, timeout: float) -> None:
-                stream = target(request, timeout=timeout, metadata=metadata)
+                given = requests if method.client_streaming else await _only(requests)
+                stream = target(given, timeout=timeout, metadata=metadata)
                 peer = network.PeerStatus(stream) if method.client_streaming else None
                 try:
                     async for message in stream:
@@ -105,7 +110,8 @@ class _Forward(grpc.GenericRpcHandler):
 
             await self._pass(path, context, send)
 
-        make = getattr(grpc, f"{shape}_rpc_method_handler")
+        # Handlers of streams all of them: for others gRPC takes the message, 40 MB perhaps, before anybody asks whose it is.
+        make = getattr(grpc, f"stream_{'stream' if method.server_streaming else 'unary'}_rpc_method_handler")
         return make(answer_stream if method.server_streaming else answer_once)
 
     async def _pass(self, path: str, context: Any, send: Callable[[Any, float], Awaitable[Any]]) -> Any:
@@ -167,6 +173,13 @@ class _Forward(grpc.GenericRpcHandler):
         if parent is not None:
             onward.append((call.TRACEPARENT, parent))
         return onward
+
+
+async def _only(requests: AsyncIterator[bytes]) -> bytes:
+    """The message of a call that has one."""
+    async for request in requests:
+        return request
+    raise InvalidArgument("", "the call carries no request")
 
 
 def _refusal(path: str, refused: aio.AioRpcError | TenantryError) -> tuple[str, str, bytes]:

@@ -78,7 +78,7 @@ class Documents:
         self._limits = limits
         # A text of some megabytes takes milliseconds to read and up to seconds to cut.
         self._threads = ThreadPoolExecutor(_THREADS, "cut")
-        self._turns = Turns(_TURNS, _TURNS_OF_ONE)
+        self._turns = Turns(asyncio.Semaphore(_TURNS), _TURNS_OF_ONE)
 
     async def upsert(self, tenant: Tenant, allowed: Allowed, sent: Sent) -> Upserted:
         """Store a document unless it is stored already. InvalidArgument says what is wrong with it."""

@@ -13,6 +13,7 @@ from tenantry.kit.ids import check_tenant_id
 from tenantry.kit.owner import Tenant
 from tenantry.kit.tenants import not_provisioned
 from tenantry.retrieval import tenant_file
+from tenantry.retrieval.turns import Turns
 
 Inode = tuple[int, int]
 
@@ -28,14 +29,12 @@ class OpenFile:
     """A connection for reading and one for writing, each opened when first used and used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.reading = asyncio.Lock()
-        self.writing = asyncio.Lock()
         self.users = 0
         self._path = path
         self._opened: dict[bool, _Opened] = {}
 
     def connection(self, tenant: Tenant, *, writes: bool) -> sqlite3.Connection:
-        """In a thread, under the lock of its kind.
+        """In a thread, while it is in use for reading or writing.
 
         This or another process may have deleted the file and made it again since it was opened: what is open is then the
         file of a tenant that is no more, so each use compares it with the one that has the name now.
@@ -89,13 +88,14 @@ def _inode(path: Path) -> Inode | None:
 
 
 class OpenFiles:
-    """The files by tenant. A use beyond `most` waits for another to end."""
+    """The files by tenant, each with one reader and one writer at a time. A use beyond `most` waits for another to end."""
 
     def __init__(self, directory: Path, most: int, threads: Executor) -> None:
         self._directory = directory
         self._most = most
         self._threads = threads
-        self._uses = asyncio.Semaphore(most)
+        uses = asyncio.Semaphore(most)
+        self._reads, self._writes = Turns(uses, 1), Turns(uses, 1)
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
 
     def path(self, tenant: Tenant) -> Path:
@@ -103,10 +103,10 @@ class OpenFiles:
         return self._directory / f"{check_tenant_id(tenant.id)}.db"
 
     @asynccontextmanager
-    async def use(self, tenant: Tenant) -> AsyncGenerator[OpenFile]:
-        """The tenant's file, kept from being closed until the block ends."""
+    async def use(self, tenant: Tenant, *, writes: bool) -> AsyncGenerator[OpenFile]:
+        """The tenant's file for its one reader or writer, kept from being closed until the block ends."""
         # Each use needs one file at most, so while a use is allowed in there is an unused file to close.
-        async with self._uses:
+        async with (self._writes if writes else self._reads).turn(tenant):
             file = self._files.get(tenant.id)
             if file is None:
                 file = self._files[tenant.id] = OpenFile(self.path(tenant))

@@ -102,7 +102,7 @@ class SqliteStore:
         )
 
     async def epoch(self, tenant: Tenant) -> Epoch:
-        async with self._files.use(tenant) as file, file.reading:
+        async with self._files.use(tenant, writes=False) as file:
             # Every request asks this, and the way to a thread and back costs ten times as much as the one row of an open
             # file. In WAL mode no writer can make a reader wait.
             number = _mapped(lambda: _epoch_now(file, tenant))()
@@ -118,7 +118,7 @@ class SqliteStore:
 
     async def _read(self, tenant: Tenant, statement: Callable[[sqlite3.Connection], R]) -> R:
         async def run() -> R:
-            async with self._files.use(tenant) as file, file.reading:
+            async with self._files.use(tenant, writes=False) as file:
                 return await asyncio.get_running_loop().run_in_executor(
                     self._readers, _mapped(lambda: statement(file.connection(tenant, writes=False)))
                 )
@@ -127,7 +127,7 @@ class SqliteStore:
 
     async def _write(self, tenant: Tenant, statement: Callable[[sqlite3.Connection], R]) -> R:
         async def run() -> R:
-            async with self._files.use(tenant) as file, file.writing:
+            async with self._files.use(tenant, writes=True) as file:
                 return await self._in_writer(lambda: statement(file.connection(tenant, writes=True)))
 
         return await self._under_way.finish(run())

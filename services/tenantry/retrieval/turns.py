@@ -1,5 +1,4 @@
-"""Whose documents are being cut, embedded and stored now: so many in all, few of one tenant, so that none waits behind
-all that another has sent."""
+"""Whose work is done now: so much in all, little of one tenant, so that none waits behind all that another has sent."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,10 +14,10 @@ class _Waiting:
 
 
 class Turns:
-    """At most `in_all` turns at once, `of_one` of them a tenant's."""
+    """Turns for places that all tenants share, `of_one` at a time of each. Who waits for a turn holds no place."""
 
-    def __init__(self, in_all: int, of_one: int) -> None:
-        self._all = asyncio.Semaphore(in_all)
+    def __init__(self, places: asyncio.Semaphore, of_one: int) -> None:
+        self._places = places
         self._of_one = of_one
         self._tenants: dict[str, _Waiting] = {}
 
@@ -28,7 +27,7 @@ class Turns:
         waiting = self._tenants.setdefault(tenant.id, _Waiting(self._of_one))
         waiting.users += 1
         try:
-            async with waiting.turns, self._all:
+            async with waiting.turns, self._places:
                 yield
         finally:
             waiting.users -= 1

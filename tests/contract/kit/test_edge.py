@@ -11,6 +11,7 @@ from grpc import aio
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, caller
+from tenantry.kit.access import access_of
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.edge import Edge
@@ -205,6 +206,16 @@ async def test_a_service_that_is_away_is_named_by_our_name_for_it_and_by_no_addr
     assert isinstance(error, Unavailable)
     assert error.metadata == {"service": "echo"}
     assert error.reason is Reason.SERVICE_UNAVAILABLE
+
+
+async def test_paths_without_end_that_a_stranger_names_leave_nothing_in_memory(desk: FrontDesk) -> None:
+    kept = access_of.cache_info().currsize
+    for number in range(50):
+        unknown = desk.channel.unary_unary(f"/tenantry.api.no{number}.v1.NoService/No")
+        with pytest.raises(aio.AioRpcError) as refused:
+            await unknown(b"", metadata=KEY)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert access_of.cache_info().currsize == kept
 
 
 async def test_every_answer_names_its_request(desk: FrontDesk) -> None:

@@ -155,7 +155,7 @@ def test_what_is_too_much_may_become_less_but_not_more() -> None:
 
 
 async def test_a_tenant_that_sends_much_does_not_keep_another_waiting() -> None:
-    turns, order, release = Turns(in_all=3, of_one=2), list[str](), asyncio.Event()
+    turns, order, release = Turns(asyncio.Semaphore(3), of_one=2), list[str](), asyncio.Event()
 
     async def work(tenant: str) -> None:
         async with turns.turn(Tenant("o", tenant)):

@@ -102,6 +102,19 @@ def _target(descriptor: Path) -> str:
         return ""
 
 
+async def test_a_flood_of_one_tenants_searches_takes_no_place_from_another(store: SqliteStore) -> None:
+    other = Tenant("globex-org", "globex")
+    for tenant in (ACME, other):
+        await store.provision(tenant)
+    async with store._files.use(ACME, writes=False):
+        flood = [asyncio.create_task(words(store, ACME, "holiday")) for _ in range(20)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert (await store.epoch(other)).number > 0 and await words(store, other, "holiday") == []
+        assert not any(task.done() for task in flood)
+    assert await asyncio.gather(*flood) == [[]] * 20
+
+
 async def test_a_long_write_of_one_tenant_holds_up_nobody_who_searches(store: SqliteStore, tmp_path: Path) -> None:
     await store.provision(ACME)
     await put(store, ACME, "a", "holiday")

@@ -1,0 +1,31 @@
+"""What strangers may send without end takes no memory."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.harness.mesh import RunningMesh
+
+MESSAGE = b"\x0a" + b"x" * (36 * 1024 * 1024)
+AT_ONCE = 10
+_MB = 1024 * 1024
+
+
+def test_messages_of_36_mb_from_strangers_are_not_taken_into_memory(mesh: RunningMesh) -> None:
+    if not mesh.processes:
+        pytest.skip("the memory of a mesh that runs elsewhere is not known")
+    gateway = mesh.processes.get("gateway") or mesh.processes["all"]
+    before = _most_bytes(gateway.pid)
+    with grpc.insecure_channel(mesh.edge, [("grpc.max_send_message_length", -1)]) as channel:
+        ask = channel.unary_unary("/tenantry.api.gateway.v1.GatewayService/GenerateContent")
+        calls: list[Any] = [ask.future(MESSAGE, timeout=30, wait_for_ready=True) for _ in range(AT_ONCE)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.UNAUTHENTICATED}
+    assert _most_bytes(gateway.pid) - before < 100 * _MB
+
+
+def _most_bytes(pid: int) -> int:
+    """The most memory that a process ever had."""
+    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
