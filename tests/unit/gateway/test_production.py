@@ -146,8 +146,9 @@ async def test_an_answer_that_a_fallback_began_is_the_fallbacks_in_name_and_pric
         yield "It is "
         if goes:
             await asyncio.Event().wait()
-        told = {"model": "m-2", "input_tokens": "90", "output_tokens": "3", "cost_micros": "960"}
-        raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "it broke off", **told)
+        error = Unavailable(Reason.PROVIDER_UNAVAILABLE, "it broke off")
+        error.metadata |= {"model": "m-2", "input_tokens": "90", "output_tokens": "3", "cost_micros": "960"}
+        raise error
 
     script = Script(other)
     production, _ = begun(script)
