@@ -1,8 +1,10 @@
-"""Who may call an RPC: reads the `access` option of its contract, and decides about one verified call."""
+"""Who may call an RPC: reads the `access` option of its contract, and decides about one verified call.
+
+Strangers may ask for paths without end, so nothing here remembers any: who asks about an RPC keeps the answer with it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from google.protobuf import descriptor_pool
@@ -69,14 +71,15 @@ class Authenticator(Protocol):
 
 def method_of(path: str) -> MethodDescriptor | None:
     """The descriptor behind `/package.Service/Method`, if its stubs have been imported."""
-    service, _, method = path.removeprefix("/").partition("/")
+    service, _, name = path.removeprefix("/").partition("/")
     try:
-        return descriptor_pool.Default().FindMethodByName(f"{service}.{method}")
+        method = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
     except KeyError:
         return None
+    # The pool reads a name to its first NUL and takes a dot for the slash: no RPC has more than its one path.
+    return method if path == f"/{method.containing_service.full_name}/{method.name}" else None
 
 
-@cache
 def access_of(path: str) -> Access | None:
     """The rule for an RPC; None for one that has no rule or half a one, which nobody may then call."""
     if path in FOREIGN:
@@ -100,7 +103,6 @@ def access_of(path: str) -> Access | None:
     )
 
 
-@cache
 def service_of(path: str) -> str | None:
     """The service that owns an RPC. None for foreign RPCs and for the lifecycle contract, which every service has."""
     parts = path.removeprefix("/").split(".")

@@ -4,13 +4,14 @@ Nothing that a client sends as metadata goes in but its credential, which ends h
 its own, which becomes a link. Mesh RPCs don't exist at this address.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from opentelemetry import context as otel
 from opentelemetry import trace
 
@@ -28,6 +29,8 @@ from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 _BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
 # A call without a deadline of its own ends here after the longest permitted request.
 _LONGEST_S = 600.0
+# Strangers may watch the health, and as long as they like.
+_MOST_WATCHERS = 256
 # Whom the answer is for and about, so that people can ask for its trace.
 _REQUEST_ID = call.REQUEST_ID
 
@@ -37,20 +40,64 @@ class Edge:
 
     def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
         options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.shared_port))]
-        self._server = aio.server(handlers=[_Forward(mesh, settings)], options=options)
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health = _Health()
+        # No `maximum_concurrent_rpcs`: no handler has its message taken before it is asked, so `_Forward` counts as early and
+        # refuses with a reason, and strangers who watch the health can't take the places of calls.
+        self._server = aio.server(handlers=[self._health, _Forward(mesh, settings)], options=options)
         self.port = self._server.add_insecure_port(settings.edge_listen)
 
     async def start(self) -> None:
         """Begins to take calls."""
         await self._server.start()
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_s: float) -> None:
         """Takes nothing new, lets running calls end for `grace_s`, and stops."""
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         await self._server.stop(grace_s)
+
+
+class _Health(grpc.GenericRpcHandler):
+    """The health of the address as a whole, whichever service is asked for.
+
+    gRPC's own servicer has the question taken first, which from a stranger may be 40 MB, and keeps it while he watches.
+    """
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._watchers = 0
+        self._handlers: dict[str, Any] = {
+            "/grpc.health.v1.Health/Check": grpc.stream_unary_rpc_method_handler(self._check),
+            "/grpc.health.v1.Health/Watch": grpc.stream_stream_rpc_method_handler(self._watch),
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+    def end(self) -> None:
+        """Says from now on that nothing more is served."""
+        self._ended.set()
+
+    async def _check(self, _: Any, context: Any) -> bytes:
+        return self._now()
+
+    async def _watch(self, _: Any, context: Any) -> None:
+        if self._watchers >= _MOST_WATCHERS:
+            busy = ResourceExhausted(Reason.SERVER_BUSY, "the server's health has too many watchers", retry_after_s=1.0)
+            code, message, details = _refusal("", busy)
+            await context.abort(grpc.StatusCode[code], message, ((DETAILS, details),))
+        self._watchers += 1
+        try:
+            if not self._ended.is_set():
+                await context.write(self._now())
+                await self._ended.wait()
+            # The last word, so that no watcher holds up the end.
+            await context.write(self._now())
+        finally:
+            self._watchers -= 1
+
+    def _now(self) -> bytes:
+        answer = health_pb2.HealthCheckResponse
+        return answer(status=answer.NOT_SERVING if self._ended.is_set() else answer.SERVING).SerializeToString()
 
 
 class _Forward(grpc.GenericRpcHandler):
@@ -67,9 +114,7 @@ class _Forward(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path = handler_call_details.method
         if path not in self._handlers:
-            # Strangers may name paths without end: of one that is no RPC's nothing is remembered.
-            if method_of(path) is None:
-                return None
+            # Strangers may name paths without end: only those of RPCs are kept.
             access = access_of(path)
             if access is None or access.audience not in ("public", "admin"):
                 return None

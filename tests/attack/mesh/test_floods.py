@@ -13,15 +13,24 @@ AT_ONCE = 10
 _MB = 1024 * 1024
 
 
-def test_messages_of_36_mb_from_strangers_are_not_taken_into_memory(mesh: RunningMesh) -> None:
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/tenantry.api.gateway.v1.GatewayService/GenerateContent", grpc.StatusCode.UNAUTHENTICATED),
+        ("/grpc.health.v1.Health/Check", grpc.StatusCode.OK),
+    ],
+)
+def test_messages_of_36_mb_from_strangers_are_not_taken_into_memory(
+    mesh: RunningMesh, path: str, code: grpc.StatusCode
+) -> None:
     if not mesh.processes:
         pytest.skip("the memory of a mesh that runs elsewhere is not known")
     gateway = mesh.processes.get("gateway") or mesh.processes["all"]
     before = _most_bytes(gateway.pid)
     with grpc.insecure_channel(mesh.edge, [("grpc.max_send_message_length", -1)]) as channel:
-        ask = channel.unary_unary("/tenantry.api.gateway.v1.GatewayService/GenerateContent")
+        ask = channel.unary_unary(path)
         calls: list[Any] = [ask.future(MESSAGE, timeout=30, wait_for_ready=True) for _ in range(AT_ONCE)]
-        assert {call.code() for call in calls} == {grpc.StatusCode.UNAUTHENTICATED}
+        assert {call.code() for call in calls} == {code}
     assert _most_bytes(gateway.pid) - before < 100 * _MB
 
 

@@ -1,5 +1,8 @@
 """The address for clients, before services of its own process and of others: what goes in and what comes out."""
 
+import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +10,11 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, caller
-from tenantry.kit.access import access_of
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.edge import Edge
@@ -46,6 +49,7 @@ class Identity(identity_grpc.IdentityServiceServicer):
 class FrontDesk:
     """A running edge, a client's stub for it, and what the service behind it does."""
 
+    edge: Edge
     stub: Any
     channel: aio.Channel
     acts: Acts
@@ -75,7 +79,7 @@ async def desk(request: pytest.FixtureRequest) -> AsyncIterator[FrontDesk]:
     edge = Edge(mesh, settings)
     await edge.start()
     async with aio.insecure_channel(f"127.0.0.1:{edge.port}") as channel:
-        yield FrontDesk(echo_pb2_grpc.EchoServiceStub(channel), channel, acts, listener, registry)
+        yield FrontDesk(edge, echo_pb2_grpc.EchoServiceStub(channel), channel, acts, listener, registry)
     await edge.drain(0.2)
     await mesh.close()
     await listener.drain(0.2)
@@ -209,13 +213,65 @@ async def test_a_service_that_is_away_is_named_by_our_name_for_it_and_by_no_addr
 
 
 async def test_paths_without_end_that_a_stranger_names_leave_nothing_in_memory(desk: FrontDesk) -> None:
-    kept = access_of.cache_info().currsize
-    for number in range(50):
-        unknown = desk.channel.unary_unary(f"/tenantry.api.no{number}.v1.NoService/No")
-        with pytest.raises(aio.AioRpcError) as refused:
-            await unknown(b"", metadata=KEY)
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert access_of.cache_info().currsize == kept
+    async def ask(path: str) -> grpc.StatusCode:
+        try:
+            await desk.channel.unary_unary(path)(b"")
+        except aio.AioRpcError as refused:
+            return refused.code()
+        return grpc.StatusCode.OK
+
+    known = "/tenantry.api.echo.v1.EchoService/Echo"
+    long = "x" * 4096
+    await ask(f"/{long}/No")
+    tracemalloc.start()
+    try:
+        before = _held()
+        for number in range(2000):
+            path = (f"/tenantry.api.no{number}.v1.NoService/{long}", f"/{long}{number}", f"{known}{long}{number}")[
+                number % 3
+            ]
+            assert await ask(path) is grpc.StatusCode.UNIMPLEMENTED
+        # Kept, they would be 8 MB.
+        assert _held() - before < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def _held() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def test_anybody_may_check_and_watch_the_health_until_the_edge_ends(desk: FrontDesk) -> None:
+    health: Any = health_pb2_grpc.HealthStub(desk.channel)
+    asked = health_pb2.HealthCheckRequest()
+    assert (await health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
+    watch = health.Watch(asked)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    async with asyncio.timeout(5):
+        await desk.edge.drain(60)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_watchers_of_the_health_without_end_are_refused_and_hold_up_no_call(desk: FrontDesk) -> None:
+    health: Any = health_pb2_grpc.HealthStub(desk.channel)
+    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(256)]
+    for watch in watches:
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(aio.AioRpcError) as refused:
+        await health.Watch(health_pb2.HealthCheckRequest()).read()
+    assert from_rpc_error(refused.value).reason is Reason.SERVER_BUSY
+    assert (await desk.stub.Echo(HELLO, metadata=KEY)).text == "hello"
+    watches[0].cancel()
+    for _ in range(100):
+        again = health.Watch(health_pb2.HealthCheckRequest())
+        try:
+            assert (await again.read()).status == health_pb2.HealthCheckResponse.SERVING
+            break
+        except aio.AioRpcError:
+            await asyncio.sleep(0.02)
+    else:
+        pytest.fail("the place of a watcher who went was not given to another")
 
 
 async def test_every_answer_names_its_request(desk: FrontDesk) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenantry.kit.access import ANY_SERVICE, OPEN, Access, Verified, access_of, admit, service_of
+from tenantry.kit.access import ANY_SERVICE, OPEN, Access, Verified, access_of, admit, method_of, service_of
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import PermissionDenied, Reason, Unauthenticated
 from tests.harness.protos import echo_pb2  # noqa: F401 - its descriptors
@@ -29,6 +29,20 @@ def test_a_missing_or_half_a_rule_is_none(method: str) -> None:
 
 @pytest.mark.parametrize("path", ["", "/", "/nowhere.Service/Method", "no path", ECHO, ECHO + "Nothing"])
 def test_an_unknown_path_has_no_rule(path: str) -> None:
+    assert access_of(path) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ECHO + "Echo\0a",
+        (ECHO + "Echo").removeprefix("/"),
+        "/tenantry.api.echo.v1/EchoService.Echo",
+        ECHO + "Echo/",
+    ],
+)
+def test_an_rpc_has_no_path_but_its_own(path: str) -> None:
+    assert method_of(path) is None
     assert access_of(path) is None
 
 
