@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from tenantry.kit.errors import Reason, ResourceExhausted
 from tenantry.kit.owner import Tenant
+
+# Each that waits keeps its call's seat in the server, of which there are a few thousand for all tenants together.
+_MOST_OF_ONE = 256
 
 
 class _Waiting:
@@ -23,8 +27,12 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, tenant: Tenant) -> AsyncGenerator[None]:
-        """Waits for a turn and holds it for the block."""
+        """Waits for a turn and holds it for the block. ResourceExhausted if too many of the tenant wait already."""
         waiting = self._tenants.setdefault(tenant.id, _Waiting(self._of_one))
+        if waiting.users >= _MOST_OF_ONE:
+            raise ResourceExhausted(
+                Reason.SERVER_BUSY, "too many calls of the tenant wait for its documents", retry_after_s=1.0
+            )
         waiting.users += 1
         try:
             async with waiting.turns, self._places:
