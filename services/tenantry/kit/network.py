@@ -20,14 +20,18 @@ _COMMON: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
-CLIENT_OPTIONS: list[tuple[str, Any]] = [
-    *_COMMON,
-    ("grpc.enable_retries", 0),  # kit.retry knows which RPCs may be sent again.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config_disable_resolution", 1),
+# A server that is back is found again within two seconds; gRPC's own wait grows to two minutes.
+RECONNECT_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+CLIENT_OPTIONS: list[tuple[str, Any]] = [
+    *_COMMON,
+    *RECONNECT_OPTIONS,
+    ("grpc.enable_retries", 0),  # kit.retry knows which RPCs may be sent again.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
 ]
 SERVER_OPTIONS: list[tuple[str, Any]] = [
     *_COMMON,

@@ -19,13 +19,14 @@ from grpc.aio import AioRpcError
 from weaviate import WeaviateAsyncClient, exceptions
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 from weaviate.classes.data import DataObject
-from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
 from weaviate.classes.query import Filter, MetadataQuery
 from weaviate.classes.tenants import Tenant as Shard
 from weaviate.collections.classes.filters import _Filters  # pyright: ignore[reportPrivateUsage]
 from weaviate.connect import ConnectionParams
 
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable, TenantryError
+from tenantry.kit.network import RECONNECT_OPTIONS
 from tenantry.kit.owner import Tenant
 from tenantry.retrieval.chunking import Passage
 from tenantry.retrieval.store import Key, Query, Vectors
@@ -187,7 +188,10 @@ class WeaviateShards:
         client = WeaviateAsyncClient(
             self._parameters,
             auth_client_secret=self._auth,
-            additional_config=AdditionalConfig(timeout=Timeout(init=READ_S, query=READ_S, insert=WRITE_S)),
+            additional_config=AdditionalConfig(
+                timeout=Timeout(init=READ_S, query=READ_S, insert=WRITE_S),
+                grpc_config=GrpcConfig(channel_options=RECONNECT_OPTIONS),
+            ),
             skip_init_checks=True,  # they would ask a package index for a newer client
         )
         try:
