@@ -16,8 +16,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TOOLS := .tools/.built
-# A file's tests stay together, since they share what was started for them. More processes would each start a mesh.
-SPREAD := -n logical --maxprocesses 4 --dist loadfile
+# A file's tests stay together, since they share what was started for them, and so do all that share a mesh (tests/conftest.py).
+SPREAD := -n logical --maxprocesses 4 --dist loadgroup
 
 .PHONY: help
 help: ## list the targets

@@ -19,11 +19,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark that pytest-xdist reads, also where a run is without it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests of a group run in one process")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test that asks for `mesh` is run on each topology."""
     if "mesh" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--mesh")
         metafunc.parametrize("mesh", [chosen] if chosen else ["cohosted", "processes"], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
+    file."""
+    for item in items:
+        group = "mesh" if "mesh" in getattr(item, "fixturenames", ()) else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.fixture(scope="session")
