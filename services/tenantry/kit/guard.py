@@ -17,6 +17,7 @@ from opentelemetry import trace
 
 from tenantry.kit import call, ids, telemetry, tracecontext
 from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.caller import Caller
 from tenantry.kit.errors import (
     DeadlineExceeded,
     Internal,
@@ -28,6 +29,8 @@ from tenantry.kit.errors import (
 )
 from tenantry.kit.faults import report
 from tenantry.kit.guard_shapes import Body, over_bytes
+from tenantry.kit.inprocess_context import PEER
+from tenantry.kit.revocations import Revocations
 from tenantry.kit.status import DETAILS, to_status
 
 _PROOFS = frozenset({call.TENANT, "authorization"})
@@ -84,12 +87,18 @@ class Ending:
 class Guard:
     """Guards the handlers of one room, counts its running calls and ends them when it drains."""
 
-    def __init__(self, room: str, authenticator: Authenticator, limits: Limits) -> None:
+    def __init__(self, room: str, authenticator: Authenticator, limits: Limits, revocations: Revocations) -> None:
         self._room = room
         self._authenticator = authenticator
         self._limits = limits
+        self._revocations = revocations
+        revocations.watch(self._cut_refused)
         self._running: set[asyncio.Task[Any]] = set()
         self._feeds: set[asyncio.Task[Any]] = set()
+        # Feeds of this process to itself: they go on until its last call has ended.
+        self._own_feeds: set[asyncio.Task[Any]] = set()
+        self._callers: dict[asyncio.Task[Any], Caller] = {}
+        self._cut: dict[asyncio.Task[Any], TenantryError] = {}
         self._stopping = False
         self._draining = False
         self._durations = telemetry.meter.create_histogram(
@@ -110,18 +119,18 @@ class Guard:
 
     @property
     def running(self) -> int:
-        """How many calls are being served."""
-        return len(self._running)
+        """How many calls are being served, without feeds of this process to itself."""
+        return len(self._running) - len(self._own_feeds)
 
     def stop(self) -> None:
-        """Ends feeds at once, since they never end by themselves; other calls are taken until `end`."""
+        """Ends others' feeds at once, since they never end by themselves; other calls are taken until `end`."""
         self._stopping = True
         _cancel(self._feeds)
 
     async def idle(self, within_s: float) -> None:
         """Returns when no call runs, or after this time."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=within_s)
+        if running := self._running - self._own_feeds:
+            await asyncio.wait(running, timeout=within_s)
 
     async def end(self) -> None:
         """Takes nothing new, and ends what still runs as UNAVAILABLE."""
@@ -135,13 +144,13 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._take_seat(method, task)
+            self._take_seat(method, task, context.peer() == PEER)
             metadata = unique(context.invocation_metadata())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata)
-            remaining = await self._enter(method, context, metadata, request_id, span, ending)
+            remaining = await self._enter(method, context, metadata, request_id, span, ending, task)
             if remaining is not None and remaining <= self._limits.call_s:
                 response = await body()  # The transport ends it.
             else:
@@ -162,20 +171,28 @@ class Guard:
         finally:
             self._running.discard(task)
             self._feeds.discard(task)
+            self._own_feeds.discard(task)
+            self._callers.pop(task, None)
+            self._cut.pop(task, None)
             self._close(method, span, ending, time.monotonic() - started)
 
-    def _take_seat(self, method: Method, task: "asyncio.Task[Any]") -> None:
-        if self._ends(method):
+    def _take_seat(self, method: Method, task: "asyncio.Task[Any]", own: bool) -> None:
+        if self._draining or (self._stopping and method.feed and not own):
             raise _gone()
         if len(self._running) >= self._limits.concurrent_calls:
             raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
         self._running.add(task)
         if method.feed:
-            self._feeds.add(task)
+            (self._own_feeds if own else self._feeds).add(task)
 
-    def _ends(self, method: Method) -> bool:
-        """Whether the room no longer serves such a call."""
-        return self._draining or (self._stopping and method.feed)
+    def _cut_refused(self) -> None:
+        """Ends the running calls of callers who would be refused now."""
+        for task, caller in tuple(self._callers.items()):
+            refused = self._revocations.refusal(caller)
+            if refused is not None:
+                self._cut[task] = refused
+                del self._callers[task]
+                task.cancel()
 
     async def _enter(
         self,
@@ -185,6 +202,7 @@ class Guard:
         request_id: str,
         span: trace.Span,
         ending: Ending,
+        task: "asyncio.Task[Any]",
     ) -> float | None:
         verified = await self._authenticator.authenticate(method.path, method.access, metadata)
         if call.FORWARDED in metadata:
@@ -196,6 +214,11 @@ class Guard:
             ending.tier = caller.tier
             if span.is_recording():
                 telemetry.mark(span, caller.tenant, caller.tier)
+            if method.access.caller == "required":
+                refused = self._revocations.refusal(caller)
+                if refused is not None:
+                    raise refused
+                self._callers[task] = caller
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
         call.CURRENT.set(
@@ -232,7 +255,9 @@ class Guard:
         if task.cancelling() == 0:
             # Nobody cancelled the call: something that the handler awaited was cancelled, and gRPC would never answer.
             await self._refuse(method, context, Internal("what the handler waited for was cancelled"), ending)
-        if self._ends(method):
+        if task in self._cut:
+            await self._refuse(method, context, self._cut[task], ending)
+        if self._draining or (self._stopping and method.feed):
             await self._refuse(method, context, _gone(), ending)
         remaining = context.time_remaining()
         ending.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"

@@ -8,6 +8,8 @@ from grpc import aio
 
 from tenantry.kit.exchange import Exchange, Pairs
 
+PEER = "inprocess:"
+
 
 class InProcessContext(aio.ServicerContext[Any, Any]):
     """The server's end of an exchange."""
@@ -59,7 +61,7 @@ class InProcessContext(aio.ServicerContext[Any, Any]):
         """Nothing is sent, so nothing is compressed."""
 
     def peer(self) -> str:
-        return "inprocess:"
+        return PEER
 
     def peer_identities(self) -> Iterable[bytes] | None:
         return None

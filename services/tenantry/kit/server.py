@@ -20,6 +20,7 @@ from tenantry.kit import call, network
 from tenantry.kit.access import FOREIGN, Authenticator
 from tenantry.kit.guard import Guard, Limits
 from tenantry.kit.inprocess import Handlers
+from tenantry.kit.revocations import Revocations
 
 Servicer = tuple[Callable[[Any, Any], None], Any]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -74,9 +75,9 @@ class _Collector:
             self.handlers[f"/{service_name}/{name}"] = handler
 
 
-def open_room(room: Room, authenticator: Authenticator, limits: Limits) -> OpenRoom:
+def open_room(room: Room, authenticator: Authenticator, limits: Limits, revocations: Revocations) -> OpenRoom:
     """Guards every handler of the room. Raises LookupError if one has no complete access option."""
-    guard = Guard(room.name, authenticator, limits)
+    guard = Guard(room.name, authenticator, limits, revocations)
     collector = _Collector()
     for add_to_server, servicer in room.servicers:
         add_to_server(servicer, collector)

@@ -16,14 +16,15 @@ from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import NotFound, Reason, Unauthenticated
 from tenantry.kit.memory import Memory
+from tenantry.kit.revocations import invalid_key, not_active
 from tenantry.tenancy import credentials
 from tenantry.tenancy.api_keys import key_owner
 from tenantry.tenancy.audit import Refusal, Refusals
-from tenantry.tenancy.reach import not_active, not_found
+from tenantry.tenancy.reach import not_found
 from tenantry.tenancy.records import ApiKey, Tenant, TenantState
 from tenantry.tenancy.signing import Signer
 from tenantry.tenancy.store import KEY_CHANGES, PLATFORM, TENANT_CHANGES, Store
-from tenantry.tenancy.validity import invalid_key, is_valid
+from tenantry.tenancy.validity import is_valid
 
 REMEMBERED = 20_000
 _MISSES = 10_000
@@ -88,7 +89,7 @@ class Authentication:
             known(tenant.id, tenant.tier.value)
         if tenant is not None and tenant.state is not TenantState.ACTIVE:
             self._refuse(key, "FAILED_PRECONDITION")
-            raise not_active(tenant.state)
+            raise not_active(tenant.state.value)
         return await self._assert(key, tenant)
 
     async def _find(self, credential: str) -> ApiKey:

@@ -19,6 +19,7 @@ class TenantState(StrEnum):
     ACTIVE = "ACTIVE"
     DELETING = "DELETING"
     DELETED = "DELETED"
+    SUSPENDED = "SUSPENDED"
 
 
 class OperationKind(StrEnum):
@@ -79,6 +80,19 @@ class ApiKey:
     expires_ns: int | None = None
     revoked_ns: int | None = None
     generation: int = 1
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Assertions of a key or tenant below `generation` are refused. `kind` is that of the change log, `number` its place
+    in it; `state` is a tenant's."""
+
+    kind: str
+    id: str
+    generation: int
+    state: TenantState | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tenantry.tenancy.lifecycle_mesh import MeshLifecycle
 from tenantry.tenancy.onboarding import Onboarding
 from tenantry.tenancy.operations import Operations
 from tenantry.tenancy.organisations import Organisations
+from tenantry.tenancy.revocations import RevocationFeed
 from tenantry.tenancy.service.audit import AuditService
 from tenantry.tenancy.service.identity import IdentityService
 from tenantry.tenancy.service.keys import KeyService
@@ -37,8 +38,9 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         signer = Signer(store, secret, clock)
         authentication = Authentication(store, secret.pepper, signer, refusals, clock)
         memories = (authentication.keys, authentication.tenants, signer.memory)
-        store.keep_true(memories)
-        poller = Poller(database, memories)
+        feed = RevocationFeed(store, clock)
+        store.keep_true((*memories, feed))
+        poller = Poller(database, (*memories, feed))
         await poller.poll()
         onboarding = Onboarding(store, MeshLifecycle(mesh), clock)
         keys = ApiKeys(store, secret.pepper, clock)
@@ -55,9 +57,9 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                     TenantService(Organisations(store, clock), tenants, Operations(store, clock), refusals),
                 ),
                 (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
-                (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer)),
+                (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer, feed)),
                 (add_AuditServiceServicer_to_server, AuditService(AuditLogs(store), refusals)),
             ],
-            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever],
+            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever, feed.trim_for_ever],
             signing_keys,
         )

@@ -26,6 +26,7 @@ from tenantry.kit.status import from_rpc_error
 from tests.harness.echo import KINDS, Acts, Echo, WrittenProofs
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
+from tests.harness.revocations import nobody_revoked
 
 KEY = (("authorization", "Bearer acme-generate"),)
 HELLO = pb.EchoRequest(text="hello", count=3)
@@ -42,7 +43,7 @@ class Identity(identity_grpc.IdentityServiceServicer):
 
     async def ListSigningKeys(self, request: Any, context: Any) -> Any: ...
 
-    RenewServiceToken = ListSigningKeys
+    RenewServiceToken = WatchRevocations = ListSigningKeys
 
 
 @dataclass
@@ -61,7 +62,7 @@ class FrontDesk:
 async def desk(request: pytest.FixtureRequest) -> AsyncIterator[FrontDesk]:
     acts = Acts()
     rooms = [
-        open_room(room, WrittenProofs(), Limits())
+        open_room(room, WrittenProofs(), Limits(), nobody_revoked())
         for room in (
             Room("echo", [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(acts))]),
             Room("tenancy", [(identity_grpc.add_IdentityServiceServicer_to_server, Identity())]),

@@ -25,11 +25,12 @@ _TIERS = {
     Tier.PRO: tenant_pb2.TIER_PRO,
     Tier.ENTERPRISE: tenant_pb2.TIER_ENTERPRISE,
 }
-_STATES = {
+STATES = {
     TenantState.CREATING: tenant_pb2.TENANT_STATE_CREATING,
     TenantState.ACTIVE: tenant_pb2.TENANT_STATE_ACTIVE,
     TenantState.DELETING: tenant_pb2.TENANT_STATE_DELETING,
     TenantState.DELETED: tenant_pb2.TENANT_STATE_DELETED,
+    TenantState.SUSPENDED: tenant_pb2.TENANT_STATE_SUSPENDED,
 }
 _KINDS = {
     OperationKind.CREATE_TENANT: tenant_pb2.OPERATION_KIND_CREATE_TENANT,
@@ -91,7 +92,7 @@ def tenant(record: Tenant) -> tenant_pb2.Tenant:
         organisation=record.organisation,
         display_name=record.display_name,
         tier=_TIERS[record.tier],
-        state=_STATES[record.state],
+        state=STATES[record.state],
         create_time=timestamp(record.created_ns),
         version=record.version,
     )
@@ -129,6 +130,7 @@ def api_key(record: ApiKey) -> api_key_pb2.ApiKey:
         create_time=timestamp(record.created_ns),
         expire_time=timestamp(record.expires_ns),
         revoke_time=timestamp(record.revoked_ns),
+        version=record.version,
     )
 
 

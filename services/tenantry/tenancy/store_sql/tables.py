@@ -44,6 +44,19 @@ api_keys = Table(
     Column("expires_ns", BigInteger),
     Column("revoked_ns", BigInteger),
     Column("generation", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+# `state` is a tenant's, "" for a key.
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
 )
 
 operations = Table(
