@@ -101,7 +101,8 @@ class Mesh:
         if not address:
             raise Unavailable(Reason.SERVICE_UNAVAILABLE, f"the service `{name}` has no address", service=name)
         if self.certificate is not None:
-            return SecureChannel(address, name, self.certificate)
+            own: list[aio.Channel] = [SecureChannel(address, name, self.certificate) for _ in range(self._connections)]
+            return own[0] if len(own) == 1 else network.FanChannel(own)
         return network.connect(address, self._connections)
 
     def unary(self, name: str, path: str, encode: Any, decode: Any, budget: Budget) -> UnaryRpc:

@@ -137,7 +137,7 @@ class Guard:
         try:
             self._take_seat(method, task)
             metadata = unique(context.invocation_metadata())
-            certified = peer.certified(context.auth_context())
+            certified = peer.certified(context.auth_context(), time.time())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:

@@ -14,8 +14,8 @@ from tenantry.kit import peer
 from tenantry.kit.certificate import Certificate, Shown
 from tenantry.kit.network import CLIENT_OPTIONS, FanChannel
 
-# A certificate that has ended, or whose CA was taken away, serves those who stay connected for ten minutes, and the
-# streams that they have then for ten more: the longest permitted request.
+# Who stays connected shows a certificate again after ten minutes: a CA that was taken away ends by then, and the streams
+# that run then after ten more, the longest permitted request.
 LISTENER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 600_000),
