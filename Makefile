@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 TOPOLOGY ?= cohosted
 WORKERS ?= 1
+TLS ?=
 B ?=
 FILTER ?=
 ARGS ?=
@@ -24,8 +25,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(RUNTIME) ## start everything and answer the demo questions (TOPOLOGY=mesh: eight processes; WORKERS=2: a process a core)
-	@exec $(BIN)/tenantry up --demo --topology $(TOPOLOGY) --workers $(WORKERS) $(ARGS)
+run: $(RUNTIME) ## start everything and answer the demo questions (TOPOLOGY=mesh: eight processes; WORKERS=2: a process a core; TLS=1)
+	@exec $(BIN)/tenantry up --demo --topology $(TOPOLOGY) --workers $(WORKERS) $(if $(TLS),--tls) $(ARGS)
 
 .PHONY: test
 test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST_ALL=1: build the tools, leave nothing out)

@@ -87,7 +87,9 @@ class Echo(echo_pb2_grpc.EchoServiceServicer):
 class WrittenProofs:
     """Believes `tenant` or `tenant scope scope…` as an assertion, and a name as a service token; never `forged`."""
 
-    async def authenticate(self, path: str, access: Access, metadata: Mapping[str, str]) -> Verified:
+    async def authenticate(
+        self, path: str, access: Access, metadata: Mapping[str, str], certified: str | None = None
+    ) -> Verified:
         assertion, identity = metadata.get(call.ASSERTION), metadata.get(call.SERVICE)
         if "forged" in (assertion, identity):
             raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the proof is forged")

@@ -28,11 +28,13 @@ from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tenantry.kit.certificate import read
+from tenantry.kit.peer import PROBE
 from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.initialise import initialise
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN
 from tenantry.tenancy.settings import Settings
-from tests.harness import stores
+from tests.harness import stores, tls
 from tests.harness.ports import free_port
 
 Topology = Literal["cohosted", "processes"]
@@ -131,7 +133,7 @@ class RunningMesh:
             self._wait_healthy(address, deadline)
 
     def _wait_healthy(self, address: str, deadline: float) -> None:
-        with grpc.insecure_channel(address) as channel:
+        with self._probe(address) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 with contextlib.suppress(grpc.RpcError):
@@ -141,6 +143,13 @@ class RunningMesh:
                 dead = [name for name, process in self.processes.items() if process.poll() is not None]
                 if dead or time.monotonic() > deadline:
                     raise AssertionError(f"{dead or address} did not start:\n{self.logs()[-4000:]}")
+
+    def _probe(self, address: str) -> grpc.Channel:
+        folder = self.environment.get("TENANTRY_TLS")
+        host = next((name for name, where in self.addresses.items() if where == address), None)
+        if folder is None or host is None:
+            return grpc.insecure_channel(address)
+        return tls.channel(address, host, read(Path(folder), PROBE))
 
     def stop(self) -> None:
         """SIGTERM to all, to the gateway first, as `tenantry up` does; and SIGKILL to who does not end."""

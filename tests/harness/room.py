@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from tenantry.kit import call
 from tenantry.kit.assertion import sign_assertion, sign_service_token
 from tenantry.kit.caller import Caller
+from tenantry.kit.certificate import Shown
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.host import Host, Hosted, hosting
@@ -58,12 +59,13 @@ class Served:
         self._names = names
         self._meshes: list[Mesh] = []
 
-    def channel(self, name: str = "", *, service: str | None = None) -> aio.Channel:
-        """The channel of a peer with the identity `service` (None: an outsider) to a room (the first, unless named)."""
-        token = service_token(self.key, service) if service else ""
+    def channel(self, name: str = "", *, service: str | None = None, certificate: Shown | None = None) -> aio.Channel:
+        """The channel of a peer with the identity `service` (None: an outsider) to a room (the first, unless named). It
+        shows a token, or a certificate."""
+        token = service_token(self.key, service) if service and certificate is None else ""
         registry = self.host.registry if self._kind == "inprocess" else Registry()
-        settings = MeshSettings("", "", dict.fromkeys(SERVICES, self.host.mesh))
-        mesh = Mesh(service or "", settings, registry, lambda: token, SystemClock())
+        settings = MeshSettings("", "", dict.fromkeys((*SERVICES, *self._names), self.host.mesh))
+        mesh = Mesh(service or "", settings, registry, lambda: token, SystemClock(), certificate=certificate)
         self._meshes.append(mesh)
         return mesh.channel(name or next(iter(self._names)))
 
@@ -93,6 +95,7 @@ async def served(
     kind: Kind = "inprocess",
     exporters: tuple[SpanExporter, ...] = (),
     otlp_metrics_endpoint: str = "",
+    tls: Path | None = None,
 ) -> AsyncIterator[Served]:
     """Serves rooms whose tokens and assertions are signed by a key of the test's own."""
     key = Ed25519PrivateKey.generate()
@@ -101,7 +104,7 @@ async def served(
     for one in hosted:
         (tokens / f"{one.name}.token").write_text(service_token(key, one.name))
     settings = MeshSettings(
-        "127.0.0.1:0", "", {}, tokens=tokens, drain_s=1.0, otlp_metrics_endpoint=otlp_metrics_endpoint
+        "127.0.0.1:0", "", {}, tokens=tokens, drain_s=1.0, otlp_metrics_endpoint=otlp_metrics_endpoint, tls=tls
     )
 
     async def keys() -> Mapping[str, bytes]:

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from tenantry.kit.errors import TenantryError
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Assertions, holds and limits end by the clock of whoever looks; clocks further apart than this end them early.
 _SKEW_S = 2.0
+_FEW_DAYS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def findings() -> Iterator[Finding]:
     yield Finding(f"state directory {state}", "" if state.is_dir() else "run `tenantry init` or `tenantry up`")
     yield private(mesh.secret_file("operator.key").parent, "secrets")
     yield private(mesh.mesh_settings("tenancy").tokens, "service tokens")
+    if mesh.mesh_settings("tenancy").tls is not None:
+        yield from _certificates(settings.tls_folder())
     for role, url in (("books", mesh.books_url()), ("cache", mesh.cache_url())):
         yield from asyncio.run(_redis(role, url))
     for service in mesh.SERVICES:
@@ -71,6 +75,17 @@ def private(folder: Path, what: str) -> Finding:
     exposed = sorted(path.name for path in folder.iterdir() if path.stat().st_mode & _OTHERS)
     step = f"make {', '.join(exposed)} readable by you alone: chmod 600" if exposed else ""
     return Finding(f"{what} in {folder}", step)
+
+
+def _certificates(folder: Path) -> Iterator[Finding]:
+    from tenantry.cli.certificates import ends
+
+    yield private(folder, "certificates")
+    for name, end in ends(folder):
+        days = (end - datetime.now(UTC)).days if end else -1
+        step = "make it anew: `tenantry certificates`, or the CA that it is of" if days < _FEW_DAYS else ""
+        said = f"ends in {days} days, {end:%Y-%m-%d}" if end and days >= 0 else "has ended" if end else "is missing"
+        yield Finding(f"the certificate of {name} {said}", step)
 
 
 async def _redis(role: str, url: str) -> list[Finding]:

@@ -21,6 +21,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tenantry.cli import settings
+from tenantry.kit import certificate, peer
+from tenantry.kit import settings as mesh
 
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 15.0
@@ -152,13 +154,26 @@ def wait_healthy(processes: Processes, addresses: Mapping[str, str], within_s: f
 
 def is_healthy(address: str, service: str = "", timeout_s: float = 1.0) -> bool:
     """Whether gRPC's health service at the address says SERVING, of the whole process or of one service in it."""
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+    with _probe(address) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _probe(address: str) -> grpc.Channel:
+    """A channel that shows the probe's certificate where the address is a service's and the mesh has TLS."""
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+    at = mesh.mesh_settings(mesh.SERVICES[0])
+    hosts = {where: name for name, where in [(mesh.SERVICES[0], at.listen), *at.addresses.items()]}
+    if at.tls is None or address not in hosts:
+        return grpc.insecure_channel(address, options)
+    shown = certificate.read(at.tls, peer.PROBE)
+    credentials = grpc.ssl_channel_credentials(shown.authorities, shown.key, shown.chain)
+    options.append(("grpc.ssl_target_name_override", peer.host_name(hosts[address])))
+    return grpc.secure_channel(address, credentials, options)
 
 
 def _last_words(log: Path) -> str:

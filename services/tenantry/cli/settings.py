@@ -27,6 +27,16 @@ def demo_keys_file() -> Path:
     return mesh.state_directory() / "demo-keys.json"
 
 
+def tls_folder() -> Path:
+    """Where the mesh's certificates are, or will be: TENANTRY_TLS, else `tls` in the state directory."""
+    return mesh.mesh_settings("gateway").tls or mesh.state_directory() / "tls"
+
+
+def turn_tls_on() -> None:
+    """As if TENANTRY_TLS was set: for this process and those that it starts."""
+    os.environ["TENANTRY_TLS"] = str(tls_folder())
+
+
 def names_redis(role: str) -> bool:
     """Whether TENANTRY_BOOKS_URL or TENANTRY_CACHE_URL is set, so that a server that runs there is the one that is meant."""
     return bool(os.environ.get(f"TENANTRY_{role.upper()}_URL"))

@@ -45,6 +45,7 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Onboard two demo tenants and ask each a question.")] = False,
     topology: Annotated[Topology, typer.Option(help="One process, or eight.")] = Topology.cohosted,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of a cohosted mesh.")] = 1,
+    tls: Annotated[bool, typer.Option("--tls", help="Mutual TLS inside the mesh; makes a development CA.")] = False,
 ) -> None:
     """Run a whole mesh on this machine until Ctrl-C."""
     if workers > 1 and topology is Topology.mesh:
@@ -57,6 +58,8 @@ def up(
             signal.signal(number, _stop)
         with _only_one(state):
             try:
+                if tls:
+                    _secure()
                 with _signals_later():
                     _start(running, state, topology, workers)
                 seconds = f"{time.monotonic() - started:.1f}"
@@ -73,6 +76,13 @@ def up(
         pass
     except StartFailed as error:
         fail(str(error), "correct that, then start again")
+
+
+def _secure() -> None:
+    from tenantry.cli.certificates import issue
+
+    settings.turn_tls_on()
+    issue(settings.tls_folder())
 
 
 def _initialise() -> str | None:

@@ -64,8 +64,11 @@ class Verified:
 class Authenticator(Protocol):
     """Checks a call's proofs. It raises for a proof that is wrong, and reports absence for `admit` to judge."""
 
-    async def authenticate(self, path: str, access: Access, metadata: Mapping[str, str]) -> Verified:
-        """Verifies the assertion and the service token in `metadata`, whose names are unique."""
+    async def authenticate(
+        self, path: str, access: Access, metadata: Mapping[str, str], certified: str | None = None
+    ) -> Verified:
+        """Verifies the assertion and the service token in `metadata`, whose names are unique. A service that its
+        certificate names needs no token."""
         ...
 
 

@@ -90,11 +90,16 @@ class TokenAuthenticator:
         self._clock = clock
         self._known: OrderedDict[str, _Token] = OrderedDict()
 
-    async def authenticate(self, path: str, access: Access, metadata: Mapping[str, str]) -> Verified:
-        """What the proofs say. Raises Unauthenticated for a wrong one; absence is for the access rule to judge."""
-        identity: str | None = None
+    async def authenticate(
+        self, path: str, access: Access, metadata: Mapping[str, str], certified: str | None = None
+    ) -> Verified:
+        """What the proofs say. Raises Unauthenticated for a wrong one; absence is for the access rule to judge.
+
+        Where certificates say which service calls, a token says nothing.
+        """
+        identity = certified
         token = metadata.get(SERVICE)
-        if token is not None:
+        if token is not None and certified is None:
             known = self._known.get(token) or await self._verify(token, SERVICE_TYPE)
             if not known.service or known.expires_at <= self._clock.now():
                 raise _invalid(SERVICE_TYPE)

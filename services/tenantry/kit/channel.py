@@ -10,12 +10,14 @@ from typing import Any, Protocol, cast
 import grpc
 from grpc import aio
 
-from tenantry.kit import network
+from tenantry.kit import network, peer
+from tenantry.kit.certificate import Shown
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Reason, Unavailable
-from tenantry.kit.inprocess import Handlers, InProcessChannel
+from tenantry.kit.inprocess import NOBODY, Handlers, InProcessChannel
 from tenantry.kit.outgoing import Departures, StreamingRpc, UnaryRpc
 from tenantry.kit.retry import Budget
+from tenantry.kit.secure import SecureChannel
 
 
 class Rooms(Protocol):
@@ -45,7 +47,8 @@ class Addresses(Protocol):
 
 
 class Mesh:
-    """The channels of one hosted service. `token_source` gives its current service token, empty if it has none."""
+    """The channels of one hosted service. `token_source` gives its current service token, empty if it has none;
+    `certificate` what it shows instead where the mesh has TLS."""
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Mesh:
         clock: Clock,
         *,
         connections: int = 1,
+        certificate: Shown | None = None,
     ) -> None:
         self.service = service
         self._settings = settings
@@ -65,6 +69,7 @@ class Mesh:
         self._departures = Departures(service, token_source)
         self._clock = clock
         self._connections = connections
+        self.certificate = certificate
         self._transports: dict[str, aio.Channel] = {}
         self._channels: dict[str, MeshChannel] = {}
 
@@ -90,10 +95,14 @@ class Mesh:
 
     def _connect(self, name: str) -> aio.Channel:
         if self._registry.hosts(name):
-            return InProcessChannel(lambda: self._registry.handlers(name))
+            who = peer.in_process(self.service) if self.certificate is not None else NOBODY
+            return InProcessChannel(lambda: self._registry.handlers(name), who)
         address = self._settings.addresses.get(name)
         if not address:
             raise Unavailable(Reason.SERVICE_UNAVAILABLE, f"the service `{name}` has no address", service=name)
+        if self.certificate is not None:
+            own: list[aio.Channel] = [SecureChannel(address, name, self.certificate) for _ in range(self._connections)]
+            return own[0] if len(own) == 1 else network.FanChannel(own)
         return network.connect(address, self._connections)
 
     def unary(self, name: str, path: str, encode: Any, decode: Any, budget: Budget) -> UnaryRpc:

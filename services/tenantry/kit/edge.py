@@ -209,9 +209,10 @@ class _Forward(grpc.GenericRpcHandler):
         onward = [
             (call.ASSERTION, answer.assertion),
             (call.REQUEST_ID, request_id),
-            (call.SERVICE, self._mesh.token()),
             (call.FORWARDED, "1"),
         ]
+        if token := self._mesh.token():
+            onward.append((call.SERVICE, token))
         if answer.tenant:
             onward.append((call.TENANT, answer.tenant))
         parent = tracecontext.header(span)

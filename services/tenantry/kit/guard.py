@@ -15,7 +15,7 @@ from grpc import aio
 from opentelemetry import context as otel
 from opentelemetry import trace
 
-from tenantry.kit import call, ids, telemetry, tracecontext
+from tenantry.kit import call, ids, peer, telemetry, tracecontext
 from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import (
@@ -146,11 +146,12 @@ class Guard:
         try:
             self._take_seat(method, task, context.peer() == PEER)
             metadata = unique(context.invocation_metadata())
+            certified = peer.certified(context.auth_context(), time.time())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
-                span = self._open_span(method, metadata)
-            remaining = await self._enter(method, context, metadata, request_id, span, ending, task)
+                span = self._open_span(method, metadata, certified)
+            remaining = await self._enter(method, context, metadata, certified, request_id, span, ending, task)
             if remaining is not None and remaining <= self._limits.call_s:
                 response = await body()  # The transport ends it.
             else:
@@ -199,14 +200,15 @@ class Guard:
         method: Method,
         context: Any,
         metadata: dict[str, str],
+        certified: str | None,
         request_id: str,
         span: trace.Span,
         ending: Ending,
         task: "asyncio.Task[Any]",
     ) -> float | None:
-        verified = await self._authenticator.authenticate(method.path, method.access, metadata)
+        verified = await self._authenticator.authenticate(method.path, method.access, metadata, certified)
         if call.FORWARDED in metadata:
-            # The edge shows its token so that the trace goes on. What the gateway may do for a caller that lacks the scope,
+            # The edge shows who it is so that the trace goes on. What the gateway may do for a caller that lacks the scope,
             # the caller may not do by itself.
             verified = Verified(verified.caller, None)
         caller = verified.caller
@@ -243,9 +245,10 @@ class Guard:
                 raise
             raise DeadlineExceeded(message=f"the server ends calls after {seconds:g} s") from None
 
-    def _open_span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
-        # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
-        parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None)
+    def _open_span(self, method: Method, metadata: dict[str, str], certified: str | None) -> trace.Span:
+        # Outsiders can't join a trace: only a service, by its certificate or a token (verified next), names its parent.
+        inside = certified is not None or call.SERVICE in metadata
+        parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if inside else None)
         span = telemetry.start_span(self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes)
         # The task, and with it the context, is this call's own: nothing to detach.
         otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))

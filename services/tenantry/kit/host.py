@@ -23,6 +23,7 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, telemetry
 from tenantry.kit.assertion import Keyring, LoadKeys, TokenAuthenticator
+from tenantry.kit.certificate import CertificateFiles
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.edge import Edge
@@ -37,6 +38,7 @@ from tenantry.kit.token_file import TokenFile
 log = logging.getLogger(__name__)
 
 Build = Callable[[Any, Mesh], AbstractAsyncContextManager[Room]]
+Work = Callable[[], Awaitable[None]]
 _AGAIN_S = 1.0
 _HEARD_WITHIN_S = 1.0
 _METRICS_EVERY_MS = 10_000
@@ -121,7 +123,8 @@ async def hosting(
         meshes = {one.name: await _mesh(stack, one.name, settings, registry, clock) for one in hosted}
         _record(settings, meshes[hosted[0].name][0], exporters)
         rooms, heard = await _build(stack, hosted, meshes, settings, clock, signing_keys, revocations)
-        listener = Listener(rooms, settings.listen, shared_port=settings.shared_port)
+        certificates = [mesh.certificate for mesh, _ in meshes.values() if mesh.certificate is not None]
+        listener = Listener(rooms, settings.listen, shared_port=settings.shared_port, certificates=certificates)
         for room in rooms:
             registry.add(room)
         await listener.start()
@@ -151,11 +154,18 @@ async def _serving(listener: Listener, revocations: Revocations) -> None:
 
 async def _mesh(
     stack: AsyncExitStack, name: str, settings: MeshSettings, registry: Registry, clock: Clock
-) -> tuple[Mesh, TokenFile]:
-    token = TokenFile(settings.tokens / f"{name}.token", clock)
-    mesh = Mesh(name, settings, registry, token.current, clock)
+) -> tuple[Mesh, Work]:
+    """The channels of a service, and what keeps that fresh which says who it is: a certificate, or a token."""
+    if settings.tls is not None:
+        files = CertificateFiles(settings.tls, name, clock)
+        mesh = Mesh(name, settings, registry, lambda: "", clock, certificate=files.current)
+        fresh = files.keep_fresh
+    else:
+        token = TokenFile(settings.tokens / f"{name}.token", clock)
+        mesh = Mesh(name, settings, registry, token.current, clock)
+        fresh = _renewing(mesh, token)
     stack.push_async_callback(mesh.close)
-    return mesh, token
+    return mesh, fresh
 
 
 def _record(settings: MeshSettings, mesh: Mesh, more: Sequence[SpanExporter]) -> None:
@@ -179,7 +189,7 @@ def _record(settings: MeshSettings, mesh: Mesh, more: Sequence[SpanExporter]) ->
 async def _build(
     stack: AsyncExitStack,
     hosted: Sequence[Hosted],
-    meshes: Mapping[str, tuple[Mesh, TokenFile]],
+    meshes: Mapping[str, tuple[Mesh, Work]],
     settings: MeshSettings,
     clock: Clock,
     signing_keys: LoadKeys | None,
@@ -195,7 +205,7 @@ async def _build(
     heard = revocations or Revocations(clock)
     rooms = [open_room(room, authenticator, limits, heard) for room in built]
     work = [(room.name, task) for room in built for task in room.background]
-    work += [(name, _renewing(mesh, token)) for name, (mesh, token) in meshes.items()]
+    work += [(name, fresh) for name, (_, fresh) in meshes.items()]
     if revocations is None:
         first = hosted[0].name
         feed = RevocationFeed(meshes[first][0].channel("tenancy"), heard, clock)
@@ -216,7 +226,7 @@ def _fetch_keys(mesh: Mesh) -> LoadKeys:
     return lambda: asyncio.create_task(fetch(), context=Context())
 
 
-def _renewing(mesh: Mesh, token: TokenFile) -> Callable[[], Awaitable[None]]:
+def _renewing(mesh: Mesh, token: TokenFile) -> Work:
     stub = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
 
     async def renew() -> str:
@@ -225,7 +235,7 @@ def _renewing(mesh: Mesh, token: TokenFile) -> Callable[[], Awaitable[None]]:
     return lambda: token.keep_fresh(renew)
 
 
-async def _supervised(room: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+async def _supervised(room: str, work: Work, clock: Clock) -> None:
     """Runs background work for ever: what fails is logged and begun again."""
     with call.entered(call.Call(service=room)):
         while True:

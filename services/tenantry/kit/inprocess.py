@@ -15,17 +15,21 @@ from grpc import aio
 from tenantry.kit.exchange import Exchange, Pairs
 from tenantry.kit.inprocess_calls import RequestStream, StreamCall, UnaryCall
 from tenantry.kit.inprocess_context import InProcessContext
+from tenantry.kit.peer import AuthContext
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[bytes, bytes]"]
 Lookup = Callable[[], Handlers | None]
 Codec = Callable[[Any], Any]
+NOBODY: AuthContext = {}
 
 
 class InProcessChannel(aio.Channel):
-    """Calls the handlers that `lookup` finds at the time of each call; without any, the room is UNAVAILABLE."""
+    """Calls the handlers that `lookup` finds at the time of each call; without any, the room is UNAVAILABLE. `peer` is what
+    they find in the call's `auth_context`."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, peer: AuthContext = NOBODY) -> None:
         self._lookup = lookup
+        self._peer = peer
 
     def unary_unary(
         self,
@@ -34,7 +38,7 @@ class InProcessChannel(aio.Channel):
         response_deserializer: Any = None,
         _registered_method: Any = False,
     ) -> Any:
-        return _Callable(self._lookup, method, False, False, request_serializer, response_deserializer)
+        return _Callable(self._lookup, self._peer, method, False, False, request_serializer, response_deserializer)
 
     def unary_stream(
         self,
@@ -43,7 +47,7 @@ class InProcessChannel(aio.Channel):
         response_deserializer: Any = None,
         _registered_method: Any = False,
     ) -> Any:
-        return _Callable(self._lookup, method, False, True, request_serializer, response_deserializer)
+        return _Callable(self._lookup, self._peer, method, False, True, request_serializer, response_deserializer)
 
     def stream_unary(
         self,
@@ -52,7 +56,7 @@ class InProcessChannel(aio.Channel):
         response_deserializer: Any = None,
         _registered_method: Any = False,
     ) -> Any:
-        return _Callable(self._lookup, method, True, False, request_serializer, response_deserializer)
+        return _Callable(self._lookup, self._peer, method, True, False, request_serializer, response_deserializer)
 
     def stream_stream(
         self,
@@ -61,7 +65,7 @@ class InProcessChannel(aio.Channel):
         response_deserializer: Any = None,
         _registered_method: Any = False,
     ) -> Any:
-        return _Callable(self._lookup, method, True, True, request_serializer, response_deserializer)
+        return _Callable(self._lookup, self._peer, method, True, True, request_serializer, response_deserializer)
 
     async def __aenter__(self) -> "InProcessChannel":
         return self
@@ -88,12 +92,20 @@ class InProcessChannel(aio.Channel):
 class _Callable:
     """One RPC of one shape, ready to be called."""
 
-    __slots__ = ("_decode", "_encode", "_lookup", "_path", "_streams_in", "_streams_out")
+    __slots__ = ("_decode", "_encode", "_lookup", "_path", "_peer", "_streams_in", "_streams_out")
 
     def __init__(
-        self, lookup: Lookup, path: str, streams_in: bool, streams_out: bool, encode: Codec | None, decode: Codec | None
+        self,
+        lookup: Lookup,
+        peer: AuthContext,
+        path: str,
+        streams_in: bool,
+        streams_out: bool,
+        encode: Codec | None,
+        decode: Codec | None,
     ) -> None:
         self._lookup = lookup
+        self._peer = peer
         self._path = path
         self._streams_in = streams_in
         self._streams_out = streams_out
@@ -126,14 +138,14 @@ class _Callable:
         elif handler is None:
             exchange.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         else:
-            exchange.start(serve(exchange, handler))
+            exchange.start(serve(exchange, handler, self._peer))
         kind = StreamCall if self._streams_out else UnaryCall
         return kind(exchange, self._decode, writing)
 
 
-async def serve(exchange: Exchange, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> None:
+async def serve(exchange: Exchange, handler: "grpc.RpcMethodHandler[bytes, bytes]", peer: AuthContext = NOBODY) -> None:
     """The server's side of a call. Guarded handlers map their own errors; the last branch is for what they can't."""
-    context = InProcessContext(exchange)
+    context = InProcessContext(exchange, peer)
     behaviour = _behaviour(handler)
     try:
         if handler.request_streaming:

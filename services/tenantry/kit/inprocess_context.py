@@ -1,21 +1,23 @@
 """What a handler sees of an in-process call: the interface of `grpc.aio.ServicerContext`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import grpc
 from grpc import aio
 
 from tenantry.kit.exchange import Exchange, Pairs
+from tenantry.kit.peer import AuthContext
 
 PEER = "inprocess:"
 
 
 class InProcessContext(aio.ServicerContext[Any, Any]):
-    """The server's end of an exchange."""
+    """The server's end of an exchange. `peer` says who is at the other end."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, peer: AuthContext) -> None:
         self._exchange = exchange
+        self._peer = peer
         self._code = grpc.StatusCode.OK
         self._details = ""
         self._trailing: Pairs = ()
@@ -69,8 +71,8 @@ class InProcessContext(aio.ServicerContext[Any, Any]):
     def peer_identity_key(self) -> str | None:
         return None
 
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return {}
+    def auth_context(self) -> AuthContext:
+        return self._peer
 
     def time_remaining(self) -> Any:
         return self._exchange.time_remaining()

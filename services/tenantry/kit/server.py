@@ -16,8 +16,9 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tenantry.kit import call, network
+from tenantry.kit import call, network, secure
 from tenantry.kit.access import FOREIGN, Authenticator
+from tenantry.kit.certificate import Shown
 from tenantry.kit.guard import Guard, Limits
 from tenantry.kit.inprocess import Handlers
 from tenantry.kit.revocations import Revocations
@@ -132,18 +133,26 @@ class _Rooms(grpc.GenericRpcHandler):
 
 
 class Listener:
-    """The process's address in the mesh: its rooms, health and reflection."""
+    """The process's address in the mesh: its rooms, health and reflection. With `certificates`, those of its rooms, it
+    takes only clients that show one."""
 
-    def __init__(self, rooms: Sequence[OpenRoom], address: str, *, shared_port: bool = False) -> None:
+    def __init__(
+        self, rooms: Sequence[OpenRoom], address: str, *, shared_port: bool = False, certificates: Sequence[Shown] = ()
+    ) -> None:
         self._rooms = rooms
         self._health = health.aio.HealthServicer()
         options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
+        if certificates:
+            options += secure.LISTENER_OPTIONS
         self._server = aio.server(handlers=[_Rooms(rooms)], options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = [name for room in rooms for name in room.services]
         known = [name for name in dict.fromkeys(services) if _is_described(name)]
         reflection.enable_server_reflection([*known, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        self.port = self._server.add_insecure_port(address)
+        if certificates:
+            self.port = self._server.add_secure_port(address, secure.listener_credentials(certificates))
+        else:
+            self.port = self._server.add_insecure_port(address)
 
     async def start(self) -> None:
         """Begins to take calls; health says NOT_SERVING until `serving`."""

@@ -54,7 +54,8 @@ class MeshSettings:
     address for the mesh, `edge_listen` the one for clients, used by the process that hosts the gateway.
     `trace_ratio` is the share of requests traced, 0 to 1; `otlp_endpoint`, `host:port`, gets spans beside insight,
     and `otlp_metrics_endpoint` metrics.
-    With `shared_port` several worker processes listen on the same addresses.
+    With `shared_port` several worker processes listen on the same addresses. `tls` is the folder of certificates; with it
+    services believe certificates, not tokens, and take no plaintext connection.
     """
 
     listen: str
@@ -69,6 +70,7 @@ class MeshSettings:
     max_message_bytes: int = 4 * 1024 * 1024
     drain_s: float = 10.0
     shared_port: bool = False
+    tls: Path | None = None
 
 
 def mesh_settings(first: str) -> MeshSettings:
@@ -86,4 +88,5 @@ def mesh_settings(first: str) -> MeshSettings:
         otlp_metrics_endpoint=environ.get("TENANTRY_OTLP_METRICS_ENDPOINT", ""),
         log_level=environ.get("TENANTRY_LOG_LEVEL", "INFO"),
         shared_port=environ.get("TENANTRY_SHARED_PORT", "") == "1",
+        tls=Path(environ["TENANTRY_TLS"]).absolute() if environ.get("TENANTRY_TLS") else None,
     )
