@@ -23,6 +23,8 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, telemetry
 from tenantry.kit.assertion import Keyring, LoadKeys, TokenAuthenticator
+from tenantry.kit.audit_mesh import deliver_by
+from tenantry.kit.audit_refusals import Refusals
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.edge import Edge
@@ -115,7 +117,8 @@ async def hosting(
     async with AsyncExitStack() as stack:
         meshes = {one.name: await _mesh(stack, one.name, settings, registry, clock) for one in hosted}
         _record(settings, meshes[hosted[0].name][0], exporters)
-        rooms = await _build(stack, hosted, meshes, settings, clock, signing_keys)
+        refusals = {name: Refusals(deliver_by(mesh), clock) for name, (mesh, _) in meshes.items()}
+        rooms = await _build(stack, hosted, meshes, settings, clock, signing_keys, refusals)
         listener = Listener(rooms, settings.listen, shared_port=settings.shared_port)
         for room in rooms:
             registry.add(room)
@@ -123,9 +126,11 @@ async def hosting(
         stack.push_async_callback(listener.drain, settings.drain_s)
         # What clients' last calls left is sent while insight, perhaps hosted here, still takes calls.
         stack.push_async_callback(asyncio.to_thread, telemetry.flush)
+        for gathered in refusals.values():
+            stack.push_async_callback(gathered.close)
         edge = None
         if "gateway" in meshes and settings.edge_listen:
-            edge = Edge(meshes["gateway"][0], settings)
+            edge = Edge(meshes["gateway"][0], settings, refusals["gateway"].note)
             await edge.start()
             stack.push_async_callback(edge.drain, settings.drain_s)
         await listener.serving()
@@ -169,6 +174,7 @@ async def _build(
     settings: MeshSettings,
     clock: Clock,
     signing_keys: LoadKeys | None,
+    refusals: Mapping[str, Refusals],
 ) -> list[OpenRoom]:
     built = [await stack.enter_async_context(one.build(one.settings, meshes[one.name][0])) for one in hosted]
     # Spans are sent while insight, perhaps hosted here, is still open: this runs before the rooms close.
@@ -177,9 +183,10 @@ async def _build(
     keyring = Keyring(local or _fetch_keys(meshes[hosted[0].name][0]), clock)
     authenticator = TokenAuthenticator(keyring, clock)
     limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
-    rooms = [open_room(room, authenticator, limits) for room in built]
+    rooms = [open_room(room, authenticator, limits, refusals[room.name].note) for room in built]
     work = [(room.name, task) for room in built for task in room.background]
     work += [(name, _renewing(mesh, token)) for name, (mesh, token) in meshes.items()]
+    work += [(name, gathered.run) for name, gathered in refusals.items()]
     tasks = [asyncio.create_task(_supervised(name, task, clock)) for name, task in work]
     stack.push_async_callback(_end, tasks)
     return rooms
