@@ -19,10 +19,12 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, contracts, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
+from tenantry.kit.audit_refusals import Refusal, nobody_notes
 from tenantry.kit.channel import Mesh
 from tenantry.kit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, TenantryError, Unauthenticated
 from tenantry.kit.faults import report
 from tenantry.kit.guard import FAULTS, unique
+from tenantry.kit.owner import Platform
 from tenantry.kit.settings import MeshSettings
 from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 
@@ -38,12 +40,12 @@ _REQUEST_ID = call.REQUEST_ID
 class Edge:
     """A listener for clients. `mesh` is the gateway's, whose identity it forwards with."""
 
-    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: MeshSettings, note: Callable[[Refusal], None] = nobody_notes) -> None:
         options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.shared_port))]
         self._health = _Health()
         # No `maximum_concurrent_rpcs`: no handler has its message taken before it is asked, so `_Forward` counts as early and
         # refuses with a reason, and strangers who watch the health can't take the places of calls.
-        self._server = aio.server(handlers=[self._health, _Forward(mesh, settings)], options=options)
+        self._server = aio.server(handlers=[self._health, _Forward(mesh, settings, note)], options=options)
         self.port = self._server.add_insecure_port(settings.edge_listen)
 
     async def start(self) -> None:
@@ -103,8 +105,9 @@ class _Health(grpc.GenericRpcHandler):
 class _Forward(grpc.GenericRpcHandler):
     """Finds an RPC's service by its path, and keeps the handler."""
 
-    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: MeshSettings, note: Callable[[Refusal], None]) -> None:
         contracts.load()
+        self._note = note
         self._mesh = mesh
         self._limit = settings.max_concurrent_calls
         self._running = 0
@@ -178,6 +181,10 @@ class _Forward(grpc.GenericRpcHandler):
             code = "OK"
             return answer
         except (aio.AioRpcError, TenantryError) as refused:
+            if isinstance(refused, Unauthenticated) and not refused.noted:
+                # A stranger; whoever showed a credential is in the log by tenancy's own word.
+                action = path.rpartition("/")[2]
+                self._note(Refusal(Platform(), "", action, "", refused.code, refused.reason.value))
             code, message, details = _refusal(path, refused)
             trailing = ((DETAILS, details), (_REQUEST_ID, request_id))
             await context.abort(grpc.StatusCode[code], message, trailing)

@@ -66,6 +66,8 @@ class TenantryError(Exception):
     """A refusal or fault with a code, a reason, a sentence for people and figures for programs."""
 
     code: ClassVar[str] = "UNKNOWN"
+    # Whether the audit log knows of it already, from the use case or from the service that refused.
+    noted: bool = False
     reason: Reason
     message: str
     metadata: dict[str, str]

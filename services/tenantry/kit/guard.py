@@ -7,6 +7,7 @@ rule, the call's context, decoding, the handler, encoding; and, however it ended
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -17,6 +18,7 @@ from opentelemetry import trace
 
 from tenantry.kit import call, ids, peer, telemetry, tracecontext
 from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.audit_refusals import Refusal, refusal_of
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import (
     DeadlineExceeded,
@@ -73,11 +75,12 @@ class Method:
 
 
 class Ending:
-    """How a call ended, for its span and metric."""
+    """How a call ended, for its span and metric, and of whom it was, for the audit log."""
 
-    __slots__ = ("code", "error_id", "reason", "tier")
+    __slots__ = ("code", "error_id", "reason", "tier", "verified")
 
     def __init__(self) -> None:
+        self.verified = Verified(None, None)
         self.code = "OK"
         self.reason = ""
         self.error_id = ""
@@ -87,8 +90,16 @@ class Ending:
 class Guard:
     """Guards the handlers of one room, counts its running calls and ends them when it drains."""
 
-    def __init__(self, room: str, authenticator: Authenticator, limits: Limits, revocations: Revocations) -> None:
+    def __init__(
+        self,
+        room: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        revocations: Revocations,
+        note: Callable[[Refusal], None],
+    ) -> None:
         self._room = room
+        self._note = note
         self._authenticator = authenticator
         self._limits = limits
         self._revocations = revocations
@@ -160,6 +171,9 @@ class Guard:
                 context.set_trailing_metadata((*(context.trailing_metadata() or ()), *_about(span)))
             return response
         except TenantryError as error:
+            refusal = refusal_of(method.name, method.access, ending.verified.caller, ending.verified.identity, error)
+            if refusal is not None:
+                self._note(refusal)
             await self._refuse(method, context, error, ending)
         except aio.AbortError:
             ending.code = _code_name(context.code())
@@ -212,6 +226,7 @@ class Guard:
             # the caller may not do by itself.
             verified = Verified(verified.caller, None)
         caller = verified.caller
+        ending.verified = verified
         if caller is not None:
             ending.tier = caller.tier
             if span.is_recording():

@@ -23,6 +23,8 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, telemetry
 from tenantry.kit.assertion import Keyring, LoadKeys, TokenAuthenticator
+from tenantry.kit.audit_mesh import deliver_by
+from tenantry.kit.audit_refusals import Refusals
 from tenantry.kit.certificate import CertificateFiles
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import Clock, SystemClock
@@ -122,7 +124,8 @@ async def hosting(
     async with AsyncExitStack() as stack:
         meshes = {one.name: await _mesh(stack, one.name, settings, registry, clock) for one in hosted}
         _record(settings, meshes[hosted[0].name][0], exporters)
-        rooms, heard = await _build(stack, hosted, meshes, settings, clock, signing_keys, revocations)
+        refusals = {name: Refusals(deliver_by(mesh), clock) for name, (mesh, _) in meshes.items()}
+        rooms, heard = await _build(stack, hosted, meshes, settings, clock, signing_keys, revocations, refusals)
         certificates = [mesh.certificate for mesh, _ in meshes.values() if mesh.certificate is not None]
         listener = Listener(rooms, settings.listen, shared_port=settings.shared_port, certificates=certificates)
         for room in rooms:
@@ -131,13 +134,15 @@ async def hosting(
         stack.push_async_callback(listener.drain, settings.drain_s)
         # What clients' last calls left is sent while insight, perhaps hosted here, still takes calls.
         stack.push_async_callback(asyncio.to_thread, telemetry.flush)
+        for gathered in refusals.values():
+            stack.push_async_callback(gathered.close)
         ready = asyncio.create_task(_serving(listener, heard))
         stack.push_async_callback(_end, [ready])
         # Calls that come before the first word of tenancy are refused, so whoever can wait a little does.
         await asyncio.wait((ready,), timeout=_HEARD_WITHIN_S)
         edge = None
         if "gateway" in meshes and settings.edge_listen:
-            edge = Edge(meshes["gateway"][0], settings)
+            edge = Edge(meshes["gateway"][0], settings, refusals["gateway"].note)
             await edge.start()
             stack.push_async_callback(edge.drain, settings.drain_s)
         edge_address = _at(settings.edge_listen, edge.port) if edge else ""
@@ -194,6 +199,7 @@ async def _build(
     clock: Clock,
     signing_keys: LoadKeys | None,
     revocations: Revocations | None,
+    refusals: Mapping[str, Refusals],
 ) -> tuple[list[OpenRoom], Revocations]:
     built = [await stack.enter_async_context(one.build(one.settings, meshes[one.name][0])) for one in hosted]
     # Spans are sent while insight, perhaps hosted here, is still open: this runs before the rooms close.
@@ -203,9 +209,10 @@ async def _build(
     authenticator = TokenAuthenticator(keyring, clock)
     limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
     heard = revocations or Revocations(clock)
-    rooms = [open_room(room, authenticator, limits, heard) for room in built]
+    rooms = [open_room(room, authenticator, limits, heard, refusals[room.name].note) for room in built]
     work = [(room.name, task) for room in built for task in room.background]
     work += [(name, fresh) for name, (_, fresh) in meshes.items()]
+    work += [(name, gathered.run) for name, gathered in refusals.items()]
     if revocations is None:
         first = hosted[0].name
         feed = RevocationFeed(meshes[first][0].channel("tenancy"), heard, clock)

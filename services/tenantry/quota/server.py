@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
-from tenantry.kit import lifecycle, redis
+from tenantry.kit import audit_outbox, lifecycle, redis
+from tenantry.kit.audit_mesh import deliver_by
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
@@ -59,7 +60,12 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                     lifecycle.LifecycleService(tenant_lifecycle.provision, tenant_lifecycle.deprovision),
                 ),
             ],
-            [poller.run, upkeep.announce, upkeep.sweep],
+            [
+                poller.run,
+                upkeep.announce,
+                upkeep.sweep,
+                audit_outbox.Sender(database, deliver_by(mesh), clock).run,
+            ],
         )
     finally:
         await connection.close()

@@ -126,13 +126,19 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What happened, before it has a place in a log. It holds ids, never content."""
+    """What happened, before it has a place in a log. It holds ids, never content.
+
+    `service` is where it happened, "" for tenancy itself; `count` is how many equal ones it stands for.
+    """
 
     time_ns: int
     principal: str
     action: str
     subject: str
     outcome: str = "OK"
+    service: str = ""
+    reason: str = ""
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,15 @@ class AuditEvent:
 
     number: int
     entry: AuditEntry
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The end of a log: its name, and its last event's number and hash."""
+
+    log: str
+    number: int
     hash: bytes
 
 

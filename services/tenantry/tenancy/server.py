@@ -7,12 +7,14 @@ from tenantry.api.tenancy.v1.audit_service_pb2_grpc import add_AuditServiceServi
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import add_TenantServiceServicer_to_server
+from tenantry.kit import contracts
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.server import Room
 from tenantry.tenancy.api_keys import ApiKeys
 from tenantry.tenancy.audit import AuditLogs, Refusals
+from tenantry.tenancy.audit_recording import AuditRecording
 from tenantry.tenancy.authentication import Authentication
 from tenantry.tenancy.initialise import opened
 from tenantry.tenancy.lifecycle_mesh import MeshLifecycle
@@ -33,6 +35,7 @@ from tenantry.tenancy.tenants import Tenants
 async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     clock = SystemClock()
+    contracts.load()
     async with opened(settings, clock) as (database, store, secret):
         refusals = Refusals(store, clock)
         signer = Signer(store, secret, clock)
@@ -58,7 +61,12 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 ),
                 (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
                 (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer, feed)),
-                (add_AuditServiceServicer_to_server, AuditService(AuditLogs(store), refusals)),
+                (
+                    add_AuditServiceServicer_to_server,
+                    AuditService(
+                        AuditLogs(store), refusals, AuditRecording(store, clock), contracts.administrators_rpcs
+                    ),
+                ),
             ],
             [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever, feed.trim_for_ever],
             signing_keys,

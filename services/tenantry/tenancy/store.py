@@ -14,6 +14,7 @@ from tenantry.tenancy.records import (
     ApiKey,
     AuditEntry,
     AuditEvent,
+    AuditHead,
     Operation,
     Organisation,
     Revocation,
@@ -150,8 +151,21 @@ class Audit(Protocol):
         """Gives the entry the next number of the owner's log. The log is locked until the transaction ends."""
         ...
 
+    async def enter(self, owner: owner.Owner, entry: AuditEntry, record: str, now_ns: int) -> bool:
+        """As `append`, once for each id of a record. Refusals only so many in a minute, the rest counted in one entry that
+        the next minute's first refusal brings. False if nothing was entered."""
+        ...
+
+    async def head(self, owner: owner.Owner) -> AuditHead:
+        """The end of the owner's log."""
+        ...
+
     async def list(self, owner: owner.Owner, before: int | None, most: int) -> tuple[AuditEvent, ...]:
         """Up to `most` events, newest first, with numbers below `before`."""
+        ...
+
+    async def list_from(self, owner: owner.Owner, number: int, most: int) -> tuple[AuditEvent, ...]:
+        """Up to `most` events, oldest first, from that number on."""
         ...
 
 

@@ -10,6 +10,7 @@ from tenantry.tenancy.paging import Page, page_of
 from tenantry.tenancy.records import (
     ApiKey,
     AuditEvent,
+    AuditHead,
     Operation,
     OperationKind,
     Organisation,
@@ -144,4 +145,12 @@ def audit_event(event: AuditEvent) -> audit_service_pb2.AuditEvent:
         subject=event.entry.subject,
         outcome=event.entry.outcome,
         hash=event.hash,
+        service=event.entry.service,
+        reason=event.entry.reason,
+        count=event.entry.count,
     )
+
+
+def audit_head(head: AuditHead) -> audit_service_pb2.AuditHead:
+    """The end of an audit log."""
+    return audit_service_pb2.AuditHead(log=head.log, number=head.number, hash=head.hash)
