@@ -109,13 +109,15 @@ class Revocations:
             self._tell()
             await self._clock.sleep(_LOOK_AGAIN_S)
 
-    def __len__(self) -> int:
+    @property
+    def remembered(self) -> int:
+        """How many keys and tenants."""
         return len(self._keys) + len(self._tenants)
 
     def _remember(self, one: Revocation, now: float) -> None:
         side = self._keys if one.kind == "api-key" else self._tenants
         known = side.pop(one.id, None)
-        if known is None and len(self) >= self._most:
+        if known is None and self.remembered >= self._most:
             raise ResourceExhausted(Reason.TOO_MANY, "there are more revocations than a process remembers")
         newer = known is None or known.generation <= one.generation
         generation, state = (one.generation, one.state) if newer or known is None else (known.generation, known.state)

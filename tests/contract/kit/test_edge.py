@@ -43,7 +43,9 @@ class Identity(identity_grpc.IdentityServiceServicer):
 
     async def ListSigningKeys(self, request: Any, context: Any) -> Any: ...
 
-    RenewServiceToken = WatchRevocations = ListSigningKeys
+    RenewServiceToken = ListSigningKeys
+
+    def WatchRevocations(self, request_iterator: Any, context: Any) -> Any: ...
 
 
 @dataclass
