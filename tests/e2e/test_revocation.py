@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as usage_pb
@@ -193,3 +194,22 @@ async def test_a_suspended_tenants_stream_is_cut_and_charged_and_it_is_served_ag
     scene.tenants.ResumeTenant(tenant_pb.ResumeTenantRequest(tenant=tenant))
     fake.reply = Reply("Here again.")
     assert scene.client.ask("And now?", model="endless").text == "Here again."
+
+
+async def test_a_stream_outlives_its_key_and_is_charged(mesh: RunningMesh, fake: ProviderServer) -> None:
+    admin = client_of(mesh, "ending", {})
+    register(admin, fake, "slow")
+    end = Timestamp(seconds=int(time.time()) + 3)
+    secret = mesh.key(admin.keys.tenant, sorted(ROLES[TENANT_SERVICE]), expire_time=end)
+    client = Client(mesh, TenantKeys(admin.keys.tenant, admin.keys.organisation, secret), mesh.channel(secret))
+    fake.script(Reply("word " * 50, token_s=0.1))
+    pieces = list(client.stream("Go on.", model="slow", cache=2))
+    assert pieces[-1].HasField("completed") and time.time() > end.seconds
+    with pytest.raises(grpc.RpcError) as refused:
+        client.ask("And now?")
+    failure: Any = refused.value
+    assert from_rpc_error(failure).reason.value == "CREDENTIAL_INVALID"
+    usage = mesh.stub(UsageServiceStub, admin.keys.key)
+    request = usage_pb.ListUsageRecordsRequest(request_id=pieces[0].started.request_id)
+    await until(lambda: len(usage.ListUsageRecords(request).records) == 1, within_s=20, every_s=0.2)
+    assert usage.ListUsageRecords(request).records[0].usage.outcome == usage_pb2.OUTCOME_OK

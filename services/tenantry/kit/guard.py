@@ -115,7 +115,8 @@ class Guard:
         async def run(context: Any, body: Body) -> bytes | None:
             return await self._run(method, context, body)
 
-        return over_bytes(handler, run, self._limits.message_bytes)
+        check = self._check_caller if access.caller == "required" else _nothing
+        return over_bytes(handler, run, self._limits.message_bytes, check)
 
     @property
     def running(self) -> int:
@@ -144,7 +145,7 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._take_seat(method, task, context.peer() == PEER)
+            self._take_seat(method, task, method.feed and context.peer() == PEER)
             metadata = unique(context.invocation_metadata())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
@@ -185,6 +186,17 @@ class Guard:
         if method.feed:
             (self._own_feeds if own else self._feeds).add(task)
 
+    def _check(self, caller: Caller) -> None:
+        refused = self._revocations.refusal(caller)
+        if refused is not None:
+            raise refused
+
+    def _check_caller(self) -> None:
+        """Again before each message of a stream: a process that stood still must not go on where it was."""
+        caller = call.CURRENT.get().caller
+        if caller is not None:
+            self._check(caller)
+
     def _cut_refused(self) -> None:
         """Ends the running calls of callers who would be refused now."""
         for task, caller in tuple(self._callers.items()):
@@ -215,9 +227,7 @@ class Guard:
             if span.is_recording():
                 telemetry.mark(span, caller.tenant, caller.tier)
             if method.access.caller == "required":
-                refused = self._revocations.refusal(caller)
-                if refused is not None:
-                    raise refused
+                self._check(caller)
                 self._callers[task] = caller
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
@@ -320,6 +330,10 @@ def unique(pairs: Any) -> dict[str, str]:
 def _cancel(tasks: "set[asyncio.Task[Any]]") -> None:
     for task in tuple(tasks):
         task.cancel()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _gone() -> Unavailable:

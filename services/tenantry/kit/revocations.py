@@ -6,7 +6,7 @@ the calls that run when something was entered or the word grew old. Forgotten is
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,7 +74,7 @@ class Revocations:
             return not_active(below.state)
         return None
 
-    def enter(self, told: Iterable[Revocation]) -> None:
+    def enter(self, told: Sequence[Revocation]) -> None:
         """Remembers what was told, in any order and as often as it comes. Raises ResourceExhausted beyond `most`."""
         now = self._clock.monotonic()
         for side in (self._keys, self._tenants):
@@ -83,7 +83,8 @@ class Revocations:
             for one in told:
                 self._remember(one, now)
         finally:
-            self._tell()
+            if told:
+                self._tell()
 
     def confirm(self, asked_at: float) -> None:
         """All that was revoked before this monotonic time has been entered."""
