@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, leaks, memory, path
+from tests.bench import echo, leaks, memory, path, revocation
 from tests.bench.report import Report
 
 
@@ -36,3 +36,8 @@ def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str
 def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(leaks.run(operations=50, full=False), capsys)
     assert figures["operations"] == 50
+
+
+def test_revocation_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(revocation.run(rounds=2), capsys)
+    assert {"services_p50_s", "services_worst_s", "stream_p50_s", "stream_worst_s"} <= figures.keys()

@@ -1,26 +1,37 @@
 """Who loses his right is refused everywhere within seconds: new calls and those that run; and what ran is in the ledger."""
 
+import asyncio
 import secrets
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as usage_pb
 from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
+from tenantry.api.prompts.v1 import prompt_service_pb2 as prompt_pb
+from tenantry.api.prompts.v1.prompt_service_pb2_grpc import PromptServiceStub
+from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
+from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tenantry.kit import call
+from tenantry.kit.revocations import MAX_AGE_S
 from tenantry.kit.status import from_rpc_error
 from tenantry.tenancy.roles import ROLES, TENANT_SERVICE
 from tests.e2e.conftest import Client, client_of, register
-from tests.harness.mesh import RunningMesh, TenantKeys
+from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
 from tests.harness.poll import until
 from tests.harness.provider import ProviderServer, Reply
 
@@ -61,8 +72,9 @@ class Scene:
     tenants: Any
 
 
-@pytest.fixture
-async def scene(mesh: RunningMesh, fake: ProviderServer) -> AsyncIterator[Scene]:
+@asynccontextmanager
+async def streaming(mesh: RunningMesh, fake: ProviderServer) -> AsyncIterator[Scene]:
+    """A scene on this mesh, while the block runs."""
     admin = client_of(mesh, "revoked", {})
     register(admin, fake, "endless")
     fake.reply = ENDLESS
@@ -79,6 +91,12 @@ async def scene(mesh: RunningMesh, fake: ProviderServer) -> AsyncIterator[Scene]
     yield Scene(client, listener, made.key.key_id, keys, mesh.stub(TenantServiceStub, mesh.operator_key))
     stream.cancel()
     listener.thread.join(20)
+
+
+@pytest.fixture
+async def scene(mesh: RunningMesh, fake: ProviderServer) -> AsyncIterator[Scene]:
+    async with streaming(mesh, fake) as running:
+        yield running
 
 
 async def _is_cut(scene: Scene, act: Callable[[], Any], code: str, reason: str) -> None:
@@ -104,6 +122,61 @@ async def _is_settled(scene: Scene, fake: ProviderServer, reader: str) -> None:
     assert record.usage.output_tokens > 0 and record.usage.cost_micros > 0 and not record.estimated
 
 
+def _says(sent: Any) -> str:
+    """The reason of the refusal, or OK."""
+    try:
+        sent.result(timeout=20)
+    except grpc.RpcError as error:
+        failure: Any = error
+        return from_rpc_error(failure).reason.value
+    return "OK"
+
+
+async def test_a_paused_service_refuses_before_it_serves_and_without_tenancy_nobody_is_served(
+    tmp_path: Path, fake: ProviderServer
+) -> None:
+    with running_mesh("processes", tmp_path / "state") as mesh:
+        async with streaming(mesh, fake) as scene:
+            tenant = scene.client.keys.tenant
+            spare = scene.keys.CreateApiKey(key_pb.CreateApiKeyRequest(tenant=tenant, scopes=["prompts.read"]))
+            token = (mesh.state / "tokens" / "gateway.token").read_text().strip()
+            with (
+                grpc.insecure_channel(mesh.addresses["tenancy"]) as tenancy,
+                grpc.insecure_channel(mesh.addresses["prompts"]) as prompts,
+            ):
+                asked = identity_pb.AuthenticateCallerRequest(credential=spare.secret)
+                answer = stub_of(IdentityServiceStub, tenancy).AuthenticateCaller(
+                    asked, metadata=((call.SERVICE, token),), timeout=10
+                )
+                proof = ((call.ASSERTION, answer.assertion),)
+                list_prompts = stub_of(PromptServiceStub, prompts).ListPrompts
+                assert _says(list_prompts.future(prompt_pb.ListPromptsRequest(), metadata=proof)) == "OK"
+                mesh.processes["prompts"].send_signal(signal.SIGSTOP)
+                try:
+                    scene.keys.RevokeApiKey(key_pb.RevokeApiKeyRequest(tenant=tenant, key_id=spare.key.key_id))
+                    waiting = list_prompts.future(prompt_pb.ListPromptsRequest(), metadata=proof)
+                    await asyncio.sleep(MAX_AGE_S + 0.5)
+                finally:
+                    mesh.processes["prompts"].send_signal(signal.SIGCONT)
+                assert _says(waiting) in ("SERVICE_UNAVAILABLE", "CREDENTIAL_INVALID")
+                said: list[str] = []
+
+                def heard() -> bool:
+                    said.append(_says(list_prompts.future(prompt_pb.ListPromptsRequest(), metadata=proof)))
+                    return said[-1] == "CREDENTIAL_INVALID"
+
+                await until(heard, within_s=5)
+                assert "OK" not in said
+            mesh.kill("tenancy")
+            killed_at = time.monotonic()
+            await until(lambda: scene.listener.ended_at > 0, within_s=WORST_S + 1)
+            assert scene.listener.ended_at - killed_at <= WORST_S
+            assert scene.listener.refused.code == "UNAVAILABLE" and scene.listener.refused.retry_after_s
+            mesh.start("tenancy")
+            mesh.wait_ready()
+            await _is_settled(scene, fake, mesh.operator_key)
+
+
 async def test_a_revoked_keys_stream_is_cut_and_charged(scene: Scene, fake: ProviderServer) -> None:
     request = key_pb.RevokeApiKeyRequest(tenant=scene.client.keys.tenant, key_id=scene.key_id)
     await _is_cut(scene, lambda: scene.keys.RevokeApiKey(request), "UNAUTHENTICATED", "CREDENTIAL_INVALID")
@@ -121,3 +194,22 @@ async def test_a_suspended_tenants_stream_is_cut_and_charged_and_it_is_served_ag
     scene.tenants.ResumeTenant(tenant_pb.ResumeTenantRequest(tenant=tenant))
     fake.reply = Reply("Here again.")
     assert scene.client.ask("And now?", model="endless").text == "Here again."
+
+
+async def test_a_stream_outlives_its_key_and_is_charged(mesh: RunningMesh, fake: ProviderServer) -> None:
+    admin = client_of(mesh, "ending", {})
+    register(admin, fake, "slow")
+    end = Timestamp(seconds=int(time.time()) + 3)
+    secret = mesh.key(admin.keys.tenant, sorted(ROLES[TENANT_SERVICE]), expire_time=end)
+    client = Client(mesh, TenantKeys(admin.keys.tenant, admin.keys.organisation, secret), mesh.channel(secret))
+    fake.script(Reply("word " * 50, token_s=0.1))
+    pieces = list(client.stream("Go on.", model="slow", cache=2))
+    assert pieces[-1].HasField("completed") and time.time() > end.seconds
+    with pytest.raises(grpc.RpcError) as refused:
+        client.ask("And now?")
+    failure: Any = refused.value
+    assert from_rpc_error(failure).reason.value == "CREDENTIAL_INVALID"
+    usage = mesh.stub(UsageServiceStub, admin.keys.key)
+    request = usage_pb.ListUsageRecordsRequest(request_id=pieces[0].started.request_id)
+    await until(lambda: len(usage.ListUsageRecords(request).records) == 1, within_s=20, every_s=0.2)
+    assert usage.ListUsageRecords(request).records[0].usage.outcome == usage_pb2.OUTCOME_OK

@@ -126,7 +126,8 @@ class Guard:
         async def run(context: Any, body: Body) -> bytes | None:
             return await self._run(method, context, body)
 
-        return over_bytes(handler, run, self._limits.message_bytes)
+        check = self._check_caller if access.caller == "required" else _nothing
+        return over_bytes(handler, run, self._limits.message_bytes, check)
 
     @property
     def running(self) -> int:
@@ -155,7 +156,7 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._take_seat(method, task, context.peer() == PEER)
+            self._take_seat(method, task, method.feed and context.peer() == PEER)
             metadata = unique(context.invocation_metadata())
             certified = peer.certified(context.auth_context(), time.time())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
@@ -200,6 +201,17 @@ class Guard:
         if method.feed:
             (self._own_feeds if own else self._feeds).add(task)
 
+    def _check(self, caller: Caller) -> None:
+        refused = self._revocations.refusal(caller)
+        if refused is not None:
+            raise refused
+
+    def _check_caller(self) -> None:
+        """Again before each message of a stream: a process that stood still must not go on where it was."""
+        caller = call.CURRENT.get().caller
+        if caller is not None:
+            self._check(caller)
+
     def _cut_refused(self) -> None:
         """Ends the running calls of callers who would be refused now."""
         for task, caller in tuple(self._callers.items()):
@@ -232,9 +244,7 @@ class Guard:
             if span.is_recording():
                 telemetry.mark(span, caller.tenant, caller.tier)
             if method.access.caller == "required":
-                refused = self._revocations.refusal(caller)
-                if refused is not None:
-                    raise refused
+                self._check(caller)
                 self._callers[task] = caller
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
@@ -338,6 +348,10 @@ def unique(pairs: Any) -> dict[str, str]:
 def _cancel(tasks: "set[asyncio.Task[Any]]") -> None:
     for task in tuple(tasks):
         task.cancel()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _gone() -> Unavailable:

@@ -45,13 +45,15 @@ class StreamContext:
 
 
 def over_bytes(
-    handler: "grpc.RpcMethodHandler[Any, Any]", run: Run, message_bytes: int
+    handler: "grpc.RpcMethodHandler[Any, Any]", run: Run, message_bytes: int, check: Callable[[], None]
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """The handler of bytes. A message, either way, has at most `message_bytes`."""
+    """The handler of bytes. A message, either way, has at most `message_bytes`; each of a stream goes out after `check`,
+    which may raise."""
     decode = decoder(handler.request_deserializer, message_bytes)
     encode = encoder(handler.response_serializer, message_bytes)
     of = cast(Any, handler)
     if handler.response_streaming:
+        encode = _checked(check, encode)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(_streaming(of.stream_stream, run, decode, encode, True))
         return grpc.unary_stream_rpc_method_handler(_streaming(of.unary_stream, run, decode, encode, False))
@@ -139,6 +141,14 @@ def encoder(serialise: Encode | None, limit: int) -> Encode:
         return data
 
     return encode
+
+
+def _checked(check: Callable[[], None], encode: Encode) -> Encode:
+    def checked(message: Any) -> bytes:
+        check()
+        return encode(message)
+
+    return checked
 
 
 async def _decoded(requests: AsyncIterator[bytes], decode: Decode) -> AsyncIterator[Any]:

@@ -49,15 +49,18 @@ class RevocationFeed:
 
     async def _listen(self) -> None:
         stream = self._stub.WatchRevocations(self._pings())
+        pongs = 0
         try:
             while True:
                 async with asyncio.timeout(_SILENT_S):
                     answer = await stream.read()
                 if not isinstance(answer, pb.WatchRevocationsResponse):
                     return
-                self._revocations.enter(_revocation(one) for one in answer.revocations)
+                self._revocations.enter([_revocation(one) for one in answer.revocations])
                 if answer.pong:
                     self._revocations.confirm(answer.pong / 1e9)
+                    pongs += 1
+                if pongs > 1:  # not one that ends as soon as it began
                     self._failed = 0
         except TimeoutError:
             raise Unavailable(Reason.SERVICE_UNAVAILABLE, "tenancy is silent", service="tenancy") from None

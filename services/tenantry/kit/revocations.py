@@ -6,7 +6,7 @@ the calls that run when something was entered or the word grew old. Forgotten is
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,7 +74,7 @@ class Revocations:
             return not_active(below.state)
         return None
 
-    def enter(self, told: Iterable[Revocation]) -> None:
+    def enter(self, told: Sequence[Revocation]) -> None:
         """Remembers what was told, in any order and as often as it comes. Raises ResourceExhausted beyond `most`."""
         now = self._clock.monotonic()
         for side in (self._keys, self._tenants):
@@ -83,7 +83,8 @@ class Revocations:
             for one in told:
                 self._remember(one, now)
         finally:
-            self._tell()
+            if told:
+                self._tell()
 
     def confirm(self, asked_at: float) -> None:
         """All that was revoked before this monotonic time has been entered."""
@@ -109,13 +110,15 @@ class Revocations:
             self._tell()
             await self._clock.sleep(_LOOK_AGAIN_S)
 
-    def __len__(self) -> int:
+    @property
+    def remembered(self) -> int:
+        """How many keys and tenants."""
         return len(self._keys) + len(self._tenants)
 
     def _remember(self, one: Revocation, now: float) -> None:
         side = self._keys if one.kind == "api-key" else self._tenants
         known = side.pop(one.id, None)
-        if known is None and len(self) >= self._most:
+        if known is None and self.remembered >= self._most:
             raise ResourceExhausted(Reason.TOO_MANY, "there are more revocations than a process remembers")
         newer = known is None or known.generation <= one.generation
         generation, state = (one.generation, one.state) if newer or known is None else (known.generation, known.state)
