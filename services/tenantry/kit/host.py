@@ -208,7 +208,7 @@ async def _build(
     keyring = Keyring(local or _fetch_keys(meshes[hosted[0].name][0]), clock)
     authenticator = TokenAuthenticator(keyring, clock)
     limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
-    heard = revocations or Revocations(clock)
+    heard = Revocations(clock) if revocations is None else revocations
     rooms = [open_room(room, authenticator, limits, heard, refusals[room.name].note) for room in built]
     work = [(room.name, task) for room in built for task in room.background]
     work += [(name, fresh) for name, (_, fresh) in meshes.items()]
