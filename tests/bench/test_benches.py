@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, leaks, memory, path
+from tests.bench import echo, fuzz, leaks, memory, path
 from tests.bench.report import Report
 
 
@@ -36,3 +36,8 @@ def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str
 def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(leaks.run(operations=50, full=False), capsys)
     assert figures["operations"] == 50
+
+
+def test_fuzz_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(fuzz.run(inputs=80, full=False), capsys)
+    assert figures["inputs"] == 80
