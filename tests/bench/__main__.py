@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz")
 
 
 def main(arguments: list[str]) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 import uvloop
 
 from tenantry.api.quota.v1 import reservation_service_pb2 as quota_pb
+from tenantry.kit.certificate import read
 from tests.bench.children import child
 from tests.bench.echo_rooms import ECHO
 from tests.bench.load import Cpu, Run, Sampling, client, closed_loop, median, raw, ready
 from tests.bench.report import FULL, Report
+from tests.harness import tls
 
 AT_ONCE = 32
 USUAL_SAMPLING = 0.01
@@ -27,16 +29,19 @@ USUAL_SAMPLING = 0.01
 
 @dataclass(frozen=True)
 class Rpc:
-    """An RPC under test: the room it is in, and the share of the raw echo's rate that it shall reach (0: stated)."""
+    """An RPC under test: the room it is in, the share of the raw echo's rate that it shall reach (0: stated), and whether
+    the room and its callers show certificates."""
 
     name: str
     room: str
     path: str
     goal: float
+    tls: bool = False
 
 
 RPCS = (
     Rpc("RenderPrompt", "prompts", "/tenantry.api.prompts.v1.PromptService/RenderPrompt", 0.70),
+    Rpc("RenderPrompt_TLS", "prompts", "/tenantry.api.prompts.v1.PromptService/RenderPrompt", 0.0, tls=True),
     Rpc("SelectModel", "models", "/tenantry.api.models.v1.ModelService/SelectModel", 0.70),
     Rpc("LookupEntry", "cache", "/tenantry.api.cache.v1.CacheService/LookupEntry", 0.45),
     Rpc("AuthenticateCaller", "tenancy", "/tenantry.api.tenancy.v1.IdentityService/AuthenticateCaller", 0.45),
@@ -92,11 +97,12 @@ async def measure(
         echo = _subject(ECHO, pid, said, channels[0])
         subjects: dict[str, Subject] = {}
         for rpc in rpcs:
-            own = state / rpc.room
+            own = state / rpc.name
             own.mkdir()
-            arguments = ("tests.bench.echo_rooms", rpc.room, str(own), spans)
+            arguments = ("tests.bench.echo_rooms", rpc.room, str(own), spans, *(["tls"] if rpc.tls else []))
             pid, said = stack.enter_context(child(*arguments, log=own / "log"))
-            channels.append(client(said["address"]))
+            secured = tls.aio_channel(said["address"], rpc.room, read(own / "tls", "gateway")) if rpc.tls else None
+            channels.append(secured or client(said["address"]))
             subjects[rpc.name] = _subject(rpc.path, pid, said, channels[-1])
         for channel in channels:
             await ready(channel)

@@ -1,7 +1,8 @@
 """The processes that `echo` calls: one service each with a tenant that has what its RPC needs, or a raw grpc.aio echo.
 
-`python -m tests.bench.echo_rooms NAME STATE SPANS`: prints its address, the metadata of a gateway's call and a request
-as one line of JSON, and serves until its standard input ends. `SPANS` is where spans go.
+`python -m tests.bench.echo_rooms NAME STATE SPANS [tls]`: prints its address, the metadata of a gateway's call and a request
+as one line of JSON, and serves until its standard input ends. `SPANS` is where spans go. With `tls` the room and its callers
+show certificates of the folder `tls` in STATE.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from tests.harness import stores
 from tests.harness.protos import echo_pb2 as echo_pb
 from tests.harness.revocations import nobody_revoked
 from tests.harness.room import KEY_ID, Served, caller_of, service_token
+from tests.harness.tls import Certificates
 
 ECHO = "/tenantry.bench.Raw/Echo"
 CALLER = caller_of("acme", scopes={"documents.write"}, tier="enterprise", life_s=3600.0)
@@ -189,17 +191,23 @@ async def _provision(room: Served) -> None:
     await lifecycle.ProvisionTenant(request)
 
 
-def _gateway_metadata(room: Served, assertion: str) -> list[tuple[str, str]]:
+def _gateway_metadata(room: Served, assertion: str, tls: bool) -> list[tuple[str, str]]:
     """What a call of the gateway carries, but for the trace."""
-    carried = [(call.SERVICE, service_token(room.key, "gateway")), (call.REQUEST_ID, f"req_{secrets.token_hex(13)}")]
+    carried = [(call.REQUEST_ID, f"req_{secrets.token_hex(13)}")]
+    if not tls:
+        carried.append((call.SERVICE, service_token(room.key, "gateway")))
     if assertion:
         carried += [(call.ASSERTION, assertion), (call.TENANT, CALLER.tenant)]
     return carried
 
 
-async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, spans: str) -> None:
+async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, spans: str, tls: bool) -> None:
     key = Ed25519PrivateKey.generate()
-    settings = MeshSettings("127.0.0.1:0", "", {"insight": spans}, tokens=state / "tokens", drain_s=1.0)
+    folder = Certificates(state / "tls", [name, "gateway", "tenancy"]).folder if tls else None
+    # With certificates spans have nowhere to go: where they are taken there are none.
+    settings = MeshSettings(
+        "127.0.0.1:0", "", {} if tls else {"insight": spans}, tokens=state / "tokens", drain_s=1.0, tls=folder
+    )
     settings.tokens.mkdir()
     (settings.tokens / f"{name}.token").write_text(service_token(key, name))
 
@@ -207,10 +215,10 @@ async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, 
         return {KEY_ID: key.public_key().public_bytes_raw()}
 
     async with hosting([hosted], settings, signing_keys=keys, revocations=nobody_revoked()) as host:
-        room = Served(host, key, "network", [name])
+        room = Served(host, key, "inprocess" if tls else "network", [name])
         request = await prepare(room)
         assertion = "" if name == "tenancy" else sign_assertion(room.key, KEY_ID, CALLER, CALLER.expires_at - 3600)
-        _say(room.host.mesh, _gateway_metadata(room, assertion), request)
+        _say(room.host.mesh, _gateway_metadata(room, assertion, tls), request)
         await asyncio.to_thread(sys.stdin.read)
         await room.close()
 
@@ -226,13 +234,13 @@ def _say(address: str, metadata: list[tuple[str, str]], request: bytes) -> None:
     print(json.dumps(line), flush=True)
 
 
-def main(name: str, state: str, spans: str) -> None:
+def main(name: str, state: str, spans: str, tls: str = "") -> None:
     telemetry.log_json("WARNING")
     if name == "raw":
         uvloop.run(_serve_raw())
         return
     hosted, prepare = ROOMS[name](Path(state))
-    uvloop.run(_serve_room(name, hosted, prepare, Path(state), spans))
+    uvloop.run(_serve_room(name, hosted, prepare, Path(state), spans, bool(tls)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, leaks, memory, path, revocation
+from tests.bench import echo, fuzz, leaks, memory, path, revocation
 from tests.bench.report import Report
 
 
@@ -41,3 +41,8 @@ def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]
 def test_revocation_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(revocation.run(rounds=2), capsys)
     assert {"services_p50_s", "services_worst_s", "stream_p50_s", "stream_worst_s"} <= figures.keys()
+
+
+def test_fuzz_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(fuzz.run(inputs=80, full=False), capsys)
+    assert figures["inputs"] == 80

@@ -8,7 +8,7 @@ import pytest
 from tests.harness.operator import ROOT, going, workplace
 
 README = (ROOT / "README.md").read_text()
-FORMS = {"cohosted": [], "eight processes": ["TOPOLOGY=mesh"], "two workers": ["WORKERS=2"]}
+FORMS = {"cohosted": [], "eight processes": ["TOPOLOGY=mesh"], "two workers with TLS": ["WORKERS=2", "TLS=1"]}
 
 
 @pytest.mark.timeout(300)

@@ -146,7 +146,7 @@ class SqlModelStore:
                     await connection.execute(insert(_policies).values(tenant=tenant.id, policy=text, version=1))
                 else:
                     mine = (_policies.c.tenant == tenant.id) & (_policies.c.version == version)
-                    changed = update(_policies).where(mine).values(policy=text, version=version + 1)
+                    changed = update(_policies).where(mine).values(policy=text, version=_policies.c.version + 1)
                     if not (await connection.execute(changed)).rowcount:
                         raise _changed_meanwhile()
                 await audit_outbox.append(connection, tenant, "UpdateRoutingPolicy", tenant.id)
