@@ -50,9 +50,9 @@ class Chain(Protocol):
     """The tenants' chains of usage entries."""
 
     async def links(
-        self, owner: Tenant, number: int, most: int
+        self, owner: Tenant, after: int, most: int
     ) -> tuple[Sequence[Link], Sequence[Digest], Digest | None]:
-        """Up to `most` entries from that number on, replaced estimates too, the digests of their batches, and the last digest
+        """Up to `most` entries with greater numbers, replaced estimates too, the digests of their batches, and the last digest
         there is, all at one moment."""
         ...
 

@@ -56,11 +56,11 @@ class SqlChain:
         self._database = database
 
     async def links(
-        self, owner: Tenant, number: int, most: int
+        self, owner: Tenant, after: int, most: int
     ) -> tuple[Sequence[Link], Sequence[Digest], Digest | None]:
         parts = [
             select(table).where(
-                table.c.tenant == owner.id, table.c.organisation == owner.organisation, table.c.number >= number
+                table.c.tenant == owner.id, table.c.organisation == owner.organisation, table.c.number > after
             )
             for table in (ENTRIES, SUPERSEDED)
         ]
