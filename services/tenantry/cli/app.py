@@ -20,6 +20,7 @@ COMMANDS = {
     "docs": "documents:app",
     "prompt": "prompts:app",
     "ask": "ask:ask",
+    "audit": "audit:app",
     "usage": "usage:usage",
     "limits": "usage:limits",
     "trace": "traces:trace",

@@ -91,11 +91,8 @@ class Sender:
     async def send(self) -> int:
         """Delivers the oldest that wait; how many."""
         async with self._database.read() as connection:
-            rows = (
-                (await connection.execute(select(_outbox).order_by(_outbox.c.time_ns, _outbox.c.id).limit(AT_ONCE)))
-                .mappings()
-                .all()
-            )
+            oldest = select(_outbox).order_by(_outbox.c.time_ns, _outbox.c.id).limit(AT_ONCE)
+            rows = (await connection.execute(oldest)).mappings().all()
         if rows:
             await self._deliver([_record(row) for row in rows])
             await self._forget([row["id"] for row in rows])

@@ -47,7 +47,9 @@ class AuditLogs:
             if tenant:
                 whose = owner_of(reached(caller, await tx.tenants.get(owner.Tenant("", tenant))))
             if from_number:
-                events = await tx.audit.list_from(whose, from_number if at is None else at + 1, most + 1)
+                # From the first: who adds an event to the tables may give it any number, and it must be seen.
+                first = -_LARGEST if from_number == 1 else from_number
+                events = await tx.audit.list_from(whose, first if at is None else at + 1, most + 1)
             else:
                 events = await tx.audit.list(whose, at, most + 1)
             head = await tx.audit.head(whose)
