@@ -12,6 +12,7 @@ COMMANDS = {
     "up": "up:up",
     "init": "up:init",
     "serve": "rooms:serve",
+    "edge": "edge:edge",
     "doctor": "doctor:doctor",
     "org": "tenants:organisations",
     "tenant": "tenants:tenants",

@@ -62,8 +62,8 @@ class Method:
     def of(cls, path: str, access: Access, streams_out: bool) -> "Method":
         service, _, name = path.removeprefix("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        # Spans about the export of spans would never end.
-        traced = not service.startswith("opentelemetry.")
+        # Spans about the export of spans would never end; Envoy's questions are no part of the trace, which begins behind it.
+        traced = not service.startswith(("opentelemetry.", "envoy."))
         about = access.caller != "required"
         feed = streams_out and access.caller == "none"
         return cls(path, service, name, access, traced, about, feed, attributes)
@@ -141,6 +141,9 @@ class Guard:
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata)
+            if call.SERVICE not in metadata and method.access.audience != "mesh":
+                # Nobody of the mesh sent it on: the answer says, as kit's edge does, by which id people may ask for its trace.
+                context.set_trailing_metadata(((call.REQUEST_ID, request_id),))
             remaining = await self._enter(method, context, metadata, request_id, span, ending)
             if remaining is not None and remaining <= self._limits.call_s:
                 response = await body()  # The transport ends it.
@@ -222,8 +225,12 @@ class Guard:
 
     def _open_span(self, method: Method, metadata: dict[str, str]) -> trace.Span:
         # Outsiders can't join a trace: only what shows a service token (verified next) names its parent.
-        parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if call.SERVICE in metadata else None)
-        span = telemetry.start_span(self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes)
+        inside = call.SERVICE in metadata
+        parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if inside else None)
+        links = () if inside else tracecontext.links(metadata.get(call.CLIENT_TRACEPARENT))
+        span = telemetry.start_span(
+            self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes, links
+        )
         # The task, and with it the context, is this call's own: nothing to detach.
         otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
         return span

@@ -23,7 +23,7 @@ class IdentityServiceStub:
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]
     """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
     RenewServiceToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RenewServiceTokenRequest, _identity_service_pb2.RenewServiceTokenResponse]
-    """RenewServiceToken returns a new service token for the service that asks."""
+    """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """IdentityService turns credentials into assertions and hands out the keys that verify them."""
@@ -52,6 +52,6 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.RenewServiceTokenRequest,
         context: _aio.ServicerContext[_identity_service_pb2.RenewServiceTokenRequest, _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]:
-        """RenewServiceToken returns a new service token for the service that asks."""
+        """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...
