@@ -15,6 +15,8 @@ def credential_of(metadata: Mapping[str, str]) -> str:
         raise Unauthenticated(
             Reason.CREDENTIAL_MISSING, "the call carries no credential; send `authorization: Bearer KEY`"
         )
+    if "," in header:  # how HTTP joins two of one name, as Envoy hands them on; no credential of ours has one
+        raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the metadata authorization is doubled")
     credential = _BEARER.fullmatch(header)
     if credential is None:
         raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the credential is not `Bearer KEY`")

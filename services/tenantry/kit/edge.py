@@ -20,6 +20,7 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, contracts, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
+from tenantry.kit.caller import Caller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.credential import credential_of
 from tenantry.kit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, TenantryError
@@ -175,7 +176,6 @@ class _Forward(grpc.GenericRpcHandler):
             metadata = unique(context.invocation_metadata())
             span = _open_span(path, request_id, metadata)
             onward = await self._authenticate(metadata, request_id, timeout, span)
-            await self._admit(onward, request_id, timeout)
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
             answer = await send(onward, timeout)
             code = "OK"
@@ -202,6 +202,7 @@ class _Forward(grpc.GenericRpcHandler):
                 identity_pb.AuthenticateCallerRequest(credential=credential), timeout=timeout
             )
         telemetry.mark(span, answer.tenant, answer.tier)
+        await self._admit(answer, request_id, timeout)
         onward = [
             (call.ASSERTION, answer.assertion),
             (call.REQUEST_ID, request_id),
@@ -215,11 +216,11 @@ class _Forward(grpc.GenericRpcHandler):
             onward.append((call.TRACEPARENT, parent))
         return onward
 
-    async def _admit(self, onward: list[tuple[str, str]], request_id: str, timeout: float) -> None:
+    async def _admit(self, found: identity_pb.AuthenticateCallerResponse, request_id: str, timeout: float) -> None:
         """Asks quota whether the caller's limit of calls has room: what Envoy asks by a contract of its own."""
-        caller = tuple(pair for pair in onward if pair[0] in (call.ASSERTION, call.TENANT))
-        with call.entered(call.Call(request_id=request_id, service="gateway")):
-            await self._calls.AdmitCall(call_pb.AdmitCallRequest(), timeout=timeout, metadata=caller)
+        who = Caller(found.tenant, "", found.tier, "", frozenset(), "")
+        with call.entered(call.Call(who, None, request_id, found.assertion, service="gateway")):
+            await self._calls.AdmitCall(call_pb.AdmitCallRequest(), timeout=timeout)
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:

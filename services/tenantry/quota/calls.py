@@ -24,7 +24,12 @@ def owner_of(tenant: str, organisation: str) -> Owner:
 
 
 def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit) -> tuple[Bucket, int]:
-    """The bucket with the calls, and 0; or, when they don't fit, the bucket as it was and how many microseconds to wait."""
+    """The bucket with the calls, and 0; or, when they don't fit, the bucket as it was and how many microseconds to wait.
+
+    One that has leaked at the rate it was filled at is forgotten, so that none is kept without end.
+    """
+    if not gcra.leak(bucket, now_us, bucket.rate).charges:
+        bucket = Bucket(bucket.at_us, limit.calls_per_minute)
     leaked = gcra.leak(bucket, now_us, limit.calls_per_minute)
     wait_us = gcra.wait_us(leaked, calls, limit.burst)
     return (bucket, wait_us) if wait_us else (gcra.take(replace(leaked, closed=True), 0, calls), 0)

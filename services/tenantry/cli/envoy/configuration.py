@@ -5,7 +5,7 @@ from textwrap import indent
 import yaml
 
 from tenantry.cli.envoy.clusters import clusters
-from tenantry.cli.envoy.listeners import grpc_listener
+from tenantry.cli.envoy.listeners import grpc_listener, http_listener
 from tenantry.cli.envoy.proto import Message, typed
 from tenantry.cli.envoy.settings import CONNECTIONS, Settings
 from tenantry.kit.access import EDGE
@@ -25,7 +25,11 @@ def configuration(settings: Settings) -> str:
     ]
     text = _TITLE + "".join(f"\n# {comment}\n{_yaml(part)}" for comment, part in parts)
     lists = [
-        ("listeners", "Clients come in here; an RPC is found by its exact path.", [grpc_listener(settings)]),
+        (
+            "listeners",
+            "Clients come in here; an RPC is found by its exact path.",
+            [grpc_listener(settings), http_listener(settings)],
+        ),
         ("clusters", "The services. No address is repeated anywhere else.", clusters(settings)),
     ]
     text += "\nstatic_resources:\n"

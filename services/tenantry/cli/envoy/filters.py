@@ -2,8 +2,8 @@
 
 from tenantry.cli.envoy.clusters import ASK_QUOTA, ASK_TENANCY
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
-from tenantry.cli.envoy.routes import AUTHORIZATION
-from tenantry.cli.envoy.settings import ANSWER_S
+from tenantry.cli.envoy.routes import AUTHORIZATION, SMALL
+from tenantry.cli.envoy.settings import ANSWER_S, QUESTION_BYTES
 from tenantry.kit import call
 
 # Of a client's own headers, what a service could take for somebody's word inside the mesh.
@@ -28,10 +28,16 @@ def early_mutation() -> Message:
 def filters() -> list[Message]:
     """In the order of a request."""
     return [
+        _small(),
         _authorization(),
         _limit(),
-        typed("envoy.filters.http.router", "filters.http.router.v3.Router"),
+        typed("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]
+
+
+def _small() -> Message:
+    """For routes that strangers may take, which turn it on: a message that is no more than a question."""
+    return typed(SMALL, "filters.http.buffer.v3.Buffer", max_request_bytes=QUESTION_BYTES) | {"disabled": True}
 
 
 def _authorization() -> Message:

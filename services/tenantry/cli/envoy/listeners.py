@@ -15,11 +15,20 @@ from tenantry.cli.envoy.settings import (
     STREAMS_A_CONNECTION,
     Settings,
 )
+from tenantry.cli.envoy.transcoding import transcoder
+
+# What the transcoder makes of a service's refusal, without the details, which stand in the header `grpc-status-details-bin`.
+_JSON_REFUSAL: Message = {"json_format": {"code": "%GRPC_STATUS_NUMBER%", "message": "%LOCAL_REPLY_BODY%"}}
 
 
 def grpc_listener(settings: Settings) -> Message:
     """gRPC, by HTTP/2 alone."""
     return _listener("grpc", settings.listen, settings, filters())
+
+
+def http_listener(settings: Settings) -> Message:
+    """JSON by HTTP/1.1 or HTTP/2, made gRPC before anything else looks at it."""
+    return _listener("http", settings.http_listen, settings, [transcoder(settings), *filters()])
 
 
 def _listener(name: str, where: str, settings: Settings, http_filters: list[Message]) -> Message:
@@ -62,7 +71,7 @@ def _connections(name: str, settings: Settings, http_filters: list[Message]) -> 
         early_header_mutation_extensions=[early_mutation()],
         route_config=routes(grpc=name == "grpc"),
         http_filters=http_filters,
-        local_reply_config=refusals(settings.addresses),
+        local_reply_config=refusals(settings.addresses) | ({} if name == "grpc" else {"body_format": _JSON_REFUSAL}),
         access_log=[access_log()],
     )
 

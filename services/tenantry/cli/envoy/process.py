@@ -16,6 +16,7 @@ from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStu
 from tenantry.cli.envoy.clusters import secret
 from tenantry.cli.envoy.configuration import configuration
 from tenantry.cli.envoy.settings import Settings
+from tenantry.cli.envoy.transcoding import descriptors
 from tenantry.cli.processes import end_with_parent
 from tenantry.kit.access import EDGE
 from tenantry.kit.channel import Mesh
@@ -45,8 +46,7 @@ async def run(settings: Settings, mesh: MeshSettings) -> int:
         await write_identity(settings, renewed)
         return renewed
 
-    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    await asyncio.to_thread(write_private, settings.configuration, configuration(settings).encode(), replace=True)
+    await asyncio.to_thread(write_configuration, settings)
     await write_identity(settings, token.current())
     envoy = await _start(settings)
     renewing = asyncio.create_task(_for_ever(partial(token.keep_fresh, renew)))
@@ -60,6 +60,13 @@ async def run(settings: Settings, mesh: MeshSettings) -> int:
         renewing.cancel()
         await _end(envoy)
         await channels.close()
+
+
+def write_configuration(settings: Settings) -> None:
+    """Writes what Envoy is started with."""
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(settings.descriptors, descriptors(), replace=True)
+    write_private(settings.configuration, configuration(settings).encode(), replace=True)
 
 
 async def write_identity(settings: Settings, token: str) -> None:

@@ -2,11 +2,12 @@
 
 from tenantry.cli.envoy.clusters import HEALTH
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
-from tenantry.cli.envoy.settings import LONGEST_S
+from tenantry.cli.envoy.settings import LONGEST_S, QUESTION_BYTES
 from tenantry.kit import call, contracts, envoy
 from tenantry.kit.access import service_of
 
 AUTHORIZATION = "envoy.filters.http.ext_authz"
+SMALL = "envoy.filters.http.buffer"
 # Envoy's own id of the request, in our words.
 REQUEST_ID = "req_%REQ(X-REQUEST-ID)%"
 _HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
@@ -57,9 +58,10 @@ def _whose() -> list[Message]:
 
 def _health(path: str) -> Message:
     open_to_all = typed("", "filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)["typed_config"]
+    small = typed("", "filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": QUESTION_BYTES})
     return {
         "name": path,
         "match": {"path": path, "grpc": {}},
         "route": {"cluster": HEALTH, "timeout": seconds(0)},
-        "typed_per_filter_config": {AUTHORIZATION: open_to_all},
+        "typed_per_filter_config": {AUTHORIZATION: open_to_all, SMALL: small["typed_config"]},
     }

@@ -14,6 +14,10 @@ CONNECTIONS = 4096
 STREAMS_A_CONNECTION = 1000
 STREAMS_TO_A_SERVICE_S_CONNECTION = 100
 BUFFER_BYTES = 1024 * 1024
+# A message of JSON is read whole before it becomes one of gRPC, which has at most 4 MB.
+JSON_BYTES = 4 * 1024 * 1024
+# A question of a stranger's about the health.
+QUESTION_BYTES = 4096
 HEADERS = 100
 HEADERS_S = 10
 IDLE_CONNECTION_S = 3600
@@ -40,6 +44,11 @@ class Settings:
     def configuration(self) -> Path:
         """The configuration, as Envoy reads it."""
         return self.folder / "envoy.yaml"
+
+    @property
+    def descriptors(self) -> Path:
+        """The contracts, for making gRPC of JSON."""
+        return self.folder / "contracts.binpb"
 
     @property
     def identity(self) -> Path:

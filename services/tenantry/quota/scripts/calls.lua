@@ -18,7 +18,11 @@ local level, at, known = 0, now, rate
 if packed then
   level, at, known = unpack(cmsgpack.unpack(packed))
 end
-level = math.max(0, level - math.min(known, rate) * math.max(0, now - at))
+local since = math.max(0, now - at)
+if known * since >= level then
+  level = 0 -- as if it had ended, whether Redis has come to that or not
+end
+level = math.max(0, level - math.min(known, rate) * since)
 local over = level - (burst - calls) * UNITS
 if over > 0 then
   return {now, math.ceil(over / rate)}
