@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--mesh", default="", help="cohosted, processes, or the address of a mesh (its operator's key in TENANTRY_KEY)"
     )
+    parser.addoption(
+        "--edge", default="kit", choices=["kit", "envoy"], help="who stands at the mesh's address for clients"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +47,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A whole mesh that answers. Shared: use tenants of your own."""
     state = tmp_path_factory.mktemp("mesh")
     if request.param in ("cohosted", "processes"):
-        with running_mesh(request.param, state) as running:
+        with running_mesh(request.param, state, envoy=request.config.getoption("--edge") == "envoy") as running:
             yield running
     else:
         yield attached_mesh(request.param, os.environ["TENANTRY_KEY"], state)

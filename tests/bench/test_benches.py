@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, fuzz, leaks, memory, path, revocation
+from tests.bench import echo, edge, fuzz, leaks, memory, path, revocation
 from tests.bench.report import Report
 
 
@@ -26,6 +26,12 @@ def test_path_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str])
     figures = printed(report, capsys)
     ways = ("bare_openai_SDK", "hit", "miss_extractive", "miss_openai_SDK")
     assert {f"cohosted_{way}_p50_ms" for way in ways} <= figures.keys()
+
+
+@pytest.mark.needs("envoy")
+def test_edge_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(edge.run(size=edge.Size(rounds=1, seconds=5.0, most_calls=3)), capsys)
+    assert {f"cached_answer_{way}_per_s" for way in ("direct", "envoy", "kits_edge")} <= figures.keys()
 
 
 def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:

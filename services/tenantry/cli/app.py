@@ -13,6 +13,7 @@ COMMANDS = {
     "init": "up:init",
     "serve": "rooms:serve",
     "certificates": "certificates:certificates",
+    "edge": "edge:edge",
     "doctor": "doctor:doctor",
     "org": "tenants:organisations",
     "tenant": "tenants:tenants",

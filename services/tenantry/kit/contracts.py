@@ -37,3 +37,12 @@ def administrators_rpcs(service: str) -> frozenset[str]:
         for method in described.methods
         if (access := access_of(f"/{described.full_name}/{method.name}")) is not None and access.audience == "admin"
     )
+
+
+def paths() -> list[str]:
+    """The RPCs that clients may call, public and admin, as `/package.Service/Method` in order."""
+    found: list[str] = []
+    for module in load():
+        for service in module.DESCRIPTOR.services_by_name.values():
+            found += [f"/{service.full_name}/{method.name}" for method in service.methods]
+    return sorted(path for path in found if (access := access_of(path)) and access.audience in ("public", "admin"))

@@ -17,7 +17,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from tenantry.kit import call, ids, peer, telemetry, tracecontext
-from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.access import EDGE, Access, Authenticator, Verified, access_of, admit
 from tenantry.kit.audit_refusals import Refusal, refusal_of
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import (
@@ -67,8 +67,8 @@ class Method:
     def of(cls, path: str, access: Access, streams_out: bool) -> "Method":
         service, _, name = path.removeprefix("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        # Spans about the export of spans would never end.
-        traced = not service.startswith("opentelemetry.")
+        # Spans about the export of spans would never end; Envoy's questions are no part of the trace, which begins behind it.
+        traced = not service.startswith(("opentelemetry.", "envoy."))
         about = access.caller != "required"
         feed = streams_out and access.caller == "none"
         return cls(path, service, name, access, traced, about, feed, attributes)
@@ -163,6 +163,9 @@ class Guard:
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata, certified)
+            if method.access.audience != "mesh" and not _is_inside(metadata, certified):
+                # Nobody of the mesh sent it on: the answer says, as kit's edge does, by which id people may ask for its trace.
+                context.set_trailing_metadata(((call.REQUEST_ID, request_id),))
             remaining = await self._enter(method, context, metadata, certified, request_id, span, ending, task)
             if remaining is not None and remaining <= self._limits.call_s:
                 response = await body()  # The transport ends it.
@@ -272,9 +275,12 @@ class Guard:
 
     def _open_span(self, method: Method, metadata: dict[str, str], certified: str | None) -> trace.Span:
         # Outsiders can't join a trace: only a service, by its certificate or a token (verified next), names its parent.
-        inside = certified is not None or call.SERVICE in metadata
+        inside = _is_inside(metadata, certified)
         parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if inside else None)
-        span = telemetry.start_span(self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes)
+        links = () if inside else tracecontext.links(metadata.get(call.CLIENT_TRACEPARENT))
+        span = telemetry.start_span(
+            self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes, links
+        )
         # The task, and with it the context, is this call's own: nothing to detach.
         otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
         return span
@@ -327,6 +333,11 @@ class Guard:
             if ending.code in FAULTS:
                 span.set_status(trace.StatusCode.ERROR)
         span.end()
+
+
+def _is_inside(metadata: dict[str, str], certified: str | None) -> bool:
+    """Whether a service sent the call on, by its certificate or a token (verified later); Envoy's brings a client's call."""
+    return certified not in (None, EDGE) or call.SERVICE in metadata
 
 
 def _request_id(given: str | None) -> str:

@@ -45,6 +45,7 @@ class Authenticated:
 
     assertion: str
     tenant: str
+    organisation: str
     tier: str
     expires_at: float
 
@@ -135,7 +136,7 @@ class Authentication:
             ends = min(ends, key.expires_ns / 1e9)
         caller = _caller(key, tenant, float(int(ends)))
         assertion, signed_by = await self._signer.sign_caller(caller, now)
-        answer = Authenticated(assertion, caller.tenant, caller.tier, caller.expires_at)
+        answer = Authenticated(assertion, caller.tenant, caller.organisation, caller.tier, caller.expires_at)
         renew_at = min(now + ASSERTION_LIFE_S / 2, caller.expires_at)
         self._issued[key.id] = _Issued(key, tenant, signed_by, renew_at, answer)
         self._issued.move_to_end(key.id)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
+from tenantry.api.envoy.service.auth.v3.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from tenantry.api.tenancy.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
@@ -23,6 +24,7 @@ from tenantry.tenancy.operations import Operations
 from tenantry.tenancy.organisations import Organisations
 from tenantry.tenancy.revocations import RevocationFeed
 from tenantry.tenancy.service.audit import AuditService
+from tenantry.tenancy.service.authorization import AuthorizationService
 from tenantry.tenancy.service.identity import IdentityService
 from tenantry.tenancy.service.keys import KeyService
 from tenantry.tenancy.service.tenants import TenantService
@@ -61,6 +63,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 ),
                 (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
                 (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer, feed)),
+                (add_AuthorizationServicer_to_server, AuthorizationService(authentication)),
                 (
                     add_AuditServiceServicer_to_server,
                     AuditService(

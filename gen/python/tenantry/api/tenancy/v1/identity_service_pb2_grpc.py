@@ -77,7 +77,7 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RenewServiceToken(self, request, context):
-        """RenewServiceToken returns a new service token for the service that asks.
+        """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
