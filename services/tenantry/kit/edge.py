@@ -26,7 +26,8 @@ from tenantry.kit.guard import FAULTS, unique
 from tenantry.kit.settings import MeshSettings
 from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 
-_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
+# Tokens of some issuers name a person's groups, and are some kilobytes long.
+_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,8192})")
 # A call without a deadline of its own ends here after the longest permitted request.
 _LONGEST_S = 600.0
 # Strangers may watch the health, and as long as they like.
@@ -172,7 +173,7 @@ class _Forward(grpc.GenericRpcHandler):
                 raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
             metadata = unique(context.invocation_metadata())
             span = _open_span(path, request_id, metadata)
-            onward = await self._authenticate(metadata, request_id, timeout, span)
+            onward = await self._authenticate(metadata, network.peer_address(context.peer()), request_id, timeout, span)
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
             answer = await send(onward, timeout)
             code = "OK"
@@ -190,7 +191,7 @@ class _Forward(grpc.GenericRpcHandler):
                 span.end()
 
     async def _authenticate(
-        self, metadata: dict[str, str], request_id: str, timeout: float, span: trace.Span
+        self, metadata: dict[str, str], client_address: str, request_id: str, timeout: float, span: trace.Span
     ) -> list[tuple[str, str]]:
         """Asks tenancy whose the credential is, and gives the metadata that the call carries inside."""
         header = metadata.get("authorization")
@@ -202,9 +203,9 @@ class _Forward(grpc.GenericRpcHandler):
         if credential is None:
             raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the credential is not `Bearer KEY`")
         with call.entered(call.Call(request_id=request_id, service="gateway")):
-            answer = await self._identity.AuthenticateCaller(
-                identity_pb.AuthenticateCallerRequest(credential=credential[1]), timeout=timeout
-            )
+            # The connection's own address: whatever headers say of others is the client's word.
+            asked = identity_pb.AuthenticateCallerRequest(credential=credential[1], client_address=client_address)
+            answer = await self._identity.AuthenticateCaller(asked, timeout=timeout)
         telemetry.mark(span, answer.tenant, answer.tier)
         onward = [
             (call.ASSERTION, answer.assertion),

@@ -1,4 +1,4 @@
-"""API keys: make, list and revoke them."""
+"""API keys: make, list, rotate and revoke them."""
 
 import logging
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tenantry.kit import owner
 from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import InvalidArgument, Reason, ResourceExhausted, TenantryError
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, Reason, ResourceExhausted, TenantryError
 from tenantry.kit.ids import new_id
 from tenantry.tenancy import audit, credentials
 from tenantry.tenancy.paging import Page, cut
@@ -14,13 +14,15 @@ from tenantry.tenancy.reach import may_name_organisation, not_active, not_found,
 from tenantry.tenancy.records import ApiKey, TenantState
 from tenantry.tenancy.rights import Grant, check_grant
 from tenantry.tenancy.store import PLATFORM, Store, Transaction
-from tenantry.tenancy.validity import check_still_valid
+from tenantry.tenancy.validity import check_still_valid, is_valid
 
 log = logging.getLogger(__name__)
 
 MAX_KEYS = 1000
 _SWEEP_EVERY_S = 3600.0
-REVOKED_SHOWN_NS = 90 * 86_400 * 10**9
+ENDED_SHOWN_NS = 90 * 86_400 * 10**9
+USUAL_OVERLAP_NS = 86_400 * 10**9
+MAX_OVERLAP_NS = 30 * 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,10 @@ class ApiKeys:
         if wanted.grant.expires_ns is not None and wanted.grant.expires_ns <= now_ns:
             raise InvalidArgument("expire_time", "is not in the future")
         async with self._store.write() as tx:
-            makers = await check_still_valid(tx, caller, now_ns)
+            bounds = await check_still_valid(tx, caller, now_ns)
             whose = await self._owner_to_be(tx, caller, wanted)
-            check_grant(caller, makers.expires_ns if makers else None, wanted.grant)
-            if await tx.keys.count(whose) >= MAX_KEYS:
-                raise ResourceExhausted(
-                    Reason.TOO_MANY,
-                    f"there are {MAX_KEYS} keys already; revoke some",
-                    kind="api-key",
-                    limit=str(MAX_KEYS),
-                )
+            check_grant(caller, bounds, wanted.grant)
+            await _check_room(tx, whose, now_ns)
             key, secret = new_key(whose, wanted.display_name, wanted.grant, self._pepper, now_ns)
             await tx.keys.insert(whose, key)
             await audit.write(tx, whose, caller, "CreateApiKey", key.id, now_ns)
@@ -67,8 +63,35 @@ class ApiKeys:
         """A page of the tenant's keys, newest first, and the next page's token. Without a tenant: the caller's own."""
         async with self._store.read() as tx:
             whose = await self._named(tx, caller, tenant)
-            found = await tx.keys.list(whose, page, self._clock.now_ns() - REVOKED_SHOWN_NS)
+            found = await tx.keys.list(whose, page, self._clock.now_ns() - ENDED_SHOWN_NS)
         return cut(found, page, lambda key: key.id)
+
+    async def rotate(self, caller: Caller, tenant: str, key_id: str, overlap_ns: int) -> tuple[ApiKey, str, ApiKey]:
+        """A new key in the place of another, its secret, and the other as it is now.
+
+        The caller must be able to make such a key: or he would get rights by it that he lacks. A key is rotated once,
+        so that a call that is made again by mistake leaves no key that nobody knows of.
+        """
+        if not 0 <= overlap_ns <= MAX_OVERLAP_NS:
+            raise InvalidArgument("overlap", "is not 0 s to 30 days")
+        async with self._store.write() as tx:
+            now_ns = self._clock.now_ns()
+            bounds = await check_still_valid(tx, caller, now_ns)
+            found = await self._find(tx, caller, tenant, key_id)
+            whose = await self._named(tx, caller, found.tenant, alive=True) if found.tenant else key_owner(found)
+            old = await tx.keys.lock(whose, key_id) or found
+            _check_current(old, now_ns)
+            grant = grant_of(old)
+            check_grant(caller, bounds, grant)
+            await _check_room(tx, whose, now_ns)
+            key, secret = new_key(whose, old.display_name, grant, self._pepper, now_ns)
+            await tx.keys.insert(whose, key)
+            ends_ns = now_ns + overlap_ns if old.expires_ns is None else min(now_ns + overlap_ns, old.expires_ns)
+            await tx.keys.replace(whose, old.id, key.id, ends_ns)
+            if not overlap_ns:
+                await tx.keys.revoke(whose, old.id, now_ns)
+            await audit.write(tx, whose, caller, "RotateApiKey", old.id, now_ns)
+            return key, secret, await tx.keys.find(PLATFORM, old.id) or old
 
     async def revoke(self, caller: Caller, tenant: str, key_id: str) -> ApiKey:
         """The key as it is now. An operator may revoke any, an organisation's admin any of the organisation."""
@@ -84,9 +107,9 @@ class ApiKeys:
         return key
 
     async def sweep(self) -> int:
-        """Deletes keys that were revoked longer ago than they are shown."""
+        """Deletes keys that were revoked or ended longer ago than they are shown."""
         async with self._store.write() as tx:
-            return await tx.keys.sweep(PLATFORM, self._clock.now_ns() - REVOKED_SHOWN_NS)
+            return await tx.keys.sweep(PLATFORM, self._clock.now_ns() - ENDED_SHOWN_NS)
 
     async def sweep_for_ever(self) -> None:
         """Sweeps now and then."""
@@ -94,7 +117,7 @@ class ApiKeys:
             try:
                 await self.sweep()
             except TenantryError as error:
-                log.warning("revoked keys can't be swept: %s", error.message)
+                log.warning("ended keys can't be swept: %s", error.message)
             await self._clock.sleep(_SWEEP_EVERY_S)
 
     async def _owner_to_be(self, tx: Transaction, caller: Caller, wanted: NewKey) -> owner.Owner:
@@ -120,12 +143,35 @@ class ApiKeys:
 
     async def _find(self, tx: Transaction, caller: Caller, tenant: str, key_id: str) -> ApiKey:
         key = await tx.keys.find(PLATFORM, key_id)
-        if key is None or (tenant and key.tenant != tenant) or not _may_revoke(caller, key):
+        if key is None or (tenant and key.tenant != tenant) or not _may_change(caller, key):
             raise not_found("api-key")
         return key
 
 
-def _may_revoke(caller: Caller, key: ApiKey) -> bool:
+async def _check_room(tx: Transaction, whose: owner.Owner, now_ns: int) -> None:
+    if await tx.keys.count(whose, now_ns) >= MAX_KEYS:
+        raise ResourceExhausted(
+            Reason.TOO_MANY, f"there are {MAX_KEYS} keys already; revoke some", kind="api-key", limit=str(MAX_KEYS)
+        )
+
+
+def _check_current(key: ApiKey, now_ns: int) -> None:
+    if key.replaced_by:
+        raise FailedPrecondition(
+            Reason.KEY_NOT_CURRENT,
+            f"the key was rotated already: {key.replaced_by} replaced it",
+            replaced_by=key.replaced_by,
+        )
+    if not is_valid(key, now_ns):
+        raise FailedPrecondition(Reason.KEY_NOT_CURRENT, "the key was revoked or has ended: make a new one")
+
+
+def grant_of(key: ApiKey) -> Grant:
+    """What a key may do."""
+    return Grant(frozenset(key.scopes), key.models, key.collections, key.expires_ns, key.networks)
+
+
+def _may_change(caller: Caller, key: ApiKey) -> bool:
     if caller.tenant:
         return key.tenant == caller.tenant
     return caller.organisation in ("", key.organisation)
@@ -153,6 +199,7 @@ def new_key(whose: owner.Owner, display_name: str, grant: Grant, pepper: bytes, 
         digest=credentials.digest_of(pepper, secret),
         created_ns=now_ns,
         expires_ns=grant.expires_ns,
+        networks=grant.networks,
     )
     return key, secret
 

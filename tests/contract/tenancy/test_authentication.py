@@ -13,6 +13,9 @@ from tenantry.tenancy.api_keys import ApiKeys, new_key
 from tenantry.tenancy.audit import Refusal, Refusals
 from tenantry.tenancy.authentication import Authentication
 from tenantry.tenancy.initialise import initialise
+from tenantry.tenancy.issuer_keys import IssuerKeys
+from tenantry.tenancy.issuer_tokens import IssuerTokens
+from tenantry.tenancy.oidc import Keys
 from tenantry.tenancy.records import ApiKey, Organisation, Tenant, TenantState, Tier
 from tenantry.tenancy.rights import Grant
 from tenantry.tenancy.secret import Secret
@@ -27,6 +30,10 @@ ACME = owner.Tenant("acme-org", "acme")
 SECRET = Secret(bytes(range(32)))
 
 
+async def _nobodys_keys(issuer: str) -> Keys:
+    return {}
+
+
 class Replica:
     """One process of several on the same tables: what it remembers is its own."""
 
@@ -34,8 +41,9 @@ class Replica:
         self.store = SqlStore(database)
         self.refusals = Refusals(self.store, clock)
         self.signer = Signer(self.store, SECRET, clock)
-        self.authentication = Authentication(self.store, SECRET.pepper, self.signer, self.refusals, clock)
-        memories = (self.authentication.keys, self.authentication.tenants, self.signer.memory)
+        tokens = IssuerTokens(self.store, IssuerKeys(_nobodys_keys, clock), SECRET.pepper, clock)
+        self.authentication = Authentication(self.store, SECRET.pepper, self.signer, self.refusals, tokens, clock)
+        memories = (self.authentication.keys, self.authentication.tenants, tokens.issuers, self.signer.memory)
         self.store.keep_true(memories)
         self.poller = Poller(database, memories, clock=clock)
         self.keys = ApiKeys(self.store, SECRET.pepper, clock)

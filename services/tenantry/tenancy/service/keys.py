@@ -36,6 +36,14 @@ class KeyService(grpc_pb.KeyServiceServicer):
             found, token = await self._keys.list(who, request.tenant, convert.page(request.page))
         return pb.ListApiKeysResponse(keys=[convert.api_key(one) for one in found], page=convert.next_page(token))
 
+    async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Context) -> pb.RotateApiKeyResponse:
+        with noting(self._refusals, "RotateApiKey", request.key_id) as who:
+            if request.tenant:
+                check_tenant_id(request.tenant)
+            key_id, overlap_ns = checks.made_id(request.key_id, "key_id"), convert.overlap_ns(request)
+            key, secret, replaced = await self._keys.rotate(who, request.tenant, key_id, overlap_ns)
+        return pb.RotateApiKeyResponse(key=convert.api_key(key), secret=secret, replaced=convert.api_key(replaced))
+
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         with noting(self._refusals, "RevokeApiKey", request.key_id) as who:
             if request.tenant:
@@ -54,5 +62,6 @@ def _wanted(request: pb.CreateApiKeyRequest) -> NewKey:
         models=checks.models(request.models),
         collections=checks.collections(request.collections),
         expires_ns=convert.time_ns(request.expire_time, "expire_time") if request.HasField("expire_time") else None,
+        networks=checks.networks(request.networks),
     )
     return NewKey(request.tenant, request.organisation, checks.display_name(request.display_name, ""), grant)

@@ -1,9 +1,10 @@
 """API keys in SQL."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import owner
@@ -12,6 +13,15 @@ from tenantry.tenancy.records import ApiKey
 from tenantry.tenancy.store import KEY_CHANGES
 from tenantry.tenancy.store_sql.noted import Note
 from tenantry.tenancy.store_sql.tables import api_keys
+
+_USED = (
+    update(api_keys)
+    .where(
+        api_keys.c.id == bindparam("key"),
+        or_(api_keys.c.last_used_ns.is_(None), api_keys.c.last_used_ns < bindparam("at")),
+    )
+    .values(last_used_ns=bindparam("at"))
+)
 
 
 class SqlKeys:
@@ -36,6 +46,8 @@ class SqlKeys:
             "expires_ns": key.expires_ns,
             "revoked_ns": key.revoked_ns,
             "generation": key.generation,
+            "networks": json.dumps(key.networks),
+            "replaced_by": key.replaced_by,
         }
         await self._connection.execute(insert(api_keys).values(values))
         self._note(KEY_CHANGES, key.id)
@@ -44,17 +56,32 @@ class SqlKeys:
         row = (await self._connection.execute(select(api_keys).where(api_keys.c.id == key_id))).first()
         return _key(row) if row else None
 
-    async def list(self, owner: owner.Owner, page: Page, revoked_after_ns: int) -> tuple[ApiKey, ...]:
-        shown = or_(api_keys.c.revoked_ns.is_(None), api_keys.c.revoked_ns >= revoked_after_ns)
-        query = select(api_keys).where(_of(owner), shown)
+    async def list(self, owner: owner.Owner, page: Page, ended_after_ns: int) -> tuple[ApiKey, ...]:
+        query = select(api_keys).where(_of(owner), *_not_ended(ended_after_ns))
         if page.after:
             query = query.where(api_keys.c.id < page.after)
         rows = await self._connection.execute(query.order_by(api_keys.c.id.desc()).limit(page.size + 1))
         return tuple(_key(row) for row in rows)
 
-    async def count(self, owner: owner.Owner) -> int:
-        query = select(func.count()).select_from(api_keys).where(_of(owner), api_keys.c.revoked_ns.is_(None))
+    async def count(self, owner: owner.Owner, now_ns: int) -> int:
+        valid = (api_keys.c.revoked_ns.is_(None), _not_ended(now_ns)[1])
+        query = select(func.count()).select_from(api_keys).where(_of(owner), *valid)
         return int((await self._connection.execute(query)).scalar_one())
+
+    async def lock(self, owner: owner.Owner, key_id: str) -> ApiKey | None:
+        query = select(api_keys).where(_of(owner), api_keys.c.id == key_id).with_for_update()
+        row = (await self._connection.execute(query)).first()
+        return _key(row) if row else None
+
+    async def replace(self, owner: owner.Owner, key_id: str, replaced_by: str, expires_ns: int) -> None:
+        change = update(api_keys).where(_of(owner), api_keys.c.id == key_id)
+        await self._connection.execute(change.values(replaced_by=replaced_by, expires_ns=expires_ns))
+        self._note(KEY_CHANGES, key_id)
+
+    async def used(self, owner: owner.Platform, uses: Sequence[tuple[str, int]]) -> None:
+        # In one order everywhere, so that two replicas don't wait for each other.
+        rows = [{"key": key_id, "at": used_ns} for key_id, used_ns in sorted(uses)]
+        await self._connection.execute(_USED, rows)
 
     async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
         if await self._revoke(and_(_of(owner), api_keys.c.id == key_id), now_ns):
@@ -67,14 +94,22 @@ class SqlKeys:
             self._note(KEY_CHANGES, "")
         return revoked
 
-    async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
-        gone = delete(api_keys).where(api_keys.c.revoked_ns < revoked_before_ns)
+    async def sweep(self, owner: owner.Platform, ended_before_ns: int) -> int:
+        gone = delete(api_keys).where(
+            or_(api_keys.c.revoked_ns < ended_before_ns, api_keys.c.expires_ns < ended_before_ns)
+        )
         return (await self._connection.execute(gone)).rowcount
 
     async def _revoke(self, which: ColumnElement[bool], now_ns: int) -> int:
         change = update(api_keys).where(which, api_keys.c.revoked_ns.is_(None))
         change = change.values(revoked_ns=now_ns, generation=api_keys.c.generation + 1)
         return (await self._connection.execute(change)).rowcount
+
+
+def _not_ended(time_ns: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Neither revoked nor at its end before that time."""
+    revoked, expires = api_keys.c.revoked_ns, api_keys.c.expires_ns
+    return or_(revoked.is_(None), revoked >= time_ns), or_(expires.is_(None), expires >= time_ns)
 
 
 def _columns(whose: owner.Owner) -> tuple[str, str]:
@@ -108,4 +143,7 @@ def _key(row: Row[Any]) -> ApiKey:
         expires_ns=row.expires_ns,
         revoked_ns=row.revoked_ns,
         generation=row.generation,
+        networks=tuple(json.loads(row.networks)),
+        last_used_ns=row.last_used_ns,
+        replaced_by=row.replaced_by,
     )

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tenantry/api/tenancy/v1/identity_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\"/\n\x19\x41uthenticateCallerRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\"~\n\x1a\x41uthenticateCallerResponse\x12\x11\n\tassertion\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x18\n\x16ListSigningKeysRequest\"L\n\x17ListSigningKeysResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.SigningKey\"0\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"\x1a\n\x18RenewServiceTokenRequest\"[\n\x19RenewServiceTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb5\x03\n\x0fIdentityService\x12\x93\x01\n\x12\x41uthenticateCaller\x12\x32.tenantry.api.tenancy.v1.AuthenticateCallerRequest\x1a\x33.tenantry.api.tenancy.v1.AuthenticateCallerResponse\"\x14\x90\x02\x01\xaa\xed\x18\r\x08\x03\x18\x03\"\x07gateway\x12\x81\x01\n\x0fListSigningKeys\x12/.tenantry.api.tenancy.v1.ListSigningKeysRequest\x1a\x30.tenantry.api.tenancy.v1.ListSigningKeysResponse\"\x0b\x90\x02\x01\xaa\xed\x18\x04\x08\x03\x18\x03\x12\x87\x01\n\x11RenewServiceToken\x12\x31.tenantry.api.tenancy.v1.RenewServiceTokenRequest\x1a\x32.tenantry.api.tenancy.v1.RenewServiceTokenResponse\"\x0b\x90\x02\x02\xaa\xed\x18\x04\x08\x03\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tenantry/api/tenancy/v1/identity_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\"G\n\x19\x41uthenticateCallerRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"~\n\x1a\x41uthenticateCallerResponse\x12\x11\n\tassertion\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x18\n\x16ListSigningKeysRequest\"L\n\x17ListSigningKeysResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.SigningKey\"0\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"\x1a\n\x18RenewServiceTokenRequest\"[\n\x19RenewServiceTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb5\x03\n\x0fIdentityService\x12\x93\x01\n\x12\x41uthenticateCaller\x12\x32.tenantry.api.tenancy.v1.AuthenticateCallerRequest\x1a\x33.tenantry.api.tenancy.v1.AuthenticateCallerResponse\"\x14\x90\x02\x01\xaa\xed\x18\r\x08\x03\x18\x03\"\x07gateway\x12\x81\x01\n\x0fListSigningKeys\x12/.tenantry.api.tenancy.v1.ListSigningKeysRequest\x1a\x30.tenantry.api.tenancy.v1.ListSigningKeysResponse\"\x0b\x90\x02\x01\xaa\xed\x18\x04\x08\x03\x18\x03\x12\x87\x01\n\x11RenewServiceToken\x12\x31.tenantry.api.tenancy.v1.RenewServiceTokenRequest\x1a\x32.tenantry.api.tenancy.v1.RenewServiceTokenResponse\"\x0b\x90\x02\x02\xaa\xed\x18\x04\x08\x03\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,19 +40,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['RenewServiceToken']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['RenewServiceToken']._serialized_options = b'\220\002\002\252\355\030\004\010\003\030\003'
   _globals['_AUTHENTICATECALLERREQUEST']._serialized_start=145
-  _globals['_AUTHENTICATECALLERREQUEST']._serialized_end=192
-  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_start=194
-  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_end=320
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=322
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=346
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=348
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=424
-  _globals['_SIGNINGKEY']._serialized_start=426
-  _globals['_SIGNINGKEY']._serialized_end=474
-  _globals['_RENEWSERVICETOKENREQUEST']._serialized_start=476
-  _globals['_RENEWSERVICETOKENREQUEST']._serialized_end=502
-  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_start=504
-  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_end=595
-  _globals['_IDENTITYSERVICE']._serialized_start=598
-  _globals['_IDENTITYSERVICE']._serialized_end=1035
+  _globals['_AUTHENTICATECALLERREQUEST']._serialized_end=216
+  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_start=218
+  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_end=344
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=346
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=370
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=372
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=448
+  _globals['_SIGNINGKEY']._serialized_start=450
+  _globals['_SIGNINGKEY']._serialized_end=498
+  _globals['_RENEWSERVICETOKENREQUEST']._serialized_start=500
+  _globals['_RENEWSERVICETOKENREQUEST']._serialized_end=526
+  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_start=528
+  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_end=619
+  _globals['_IDENTITYSERVICE']._serialized_start=622
+  _globals['_IDENTITYSERVICE']._serialized_end=1059
 # @@protoc_insertion_point(module_scope)
