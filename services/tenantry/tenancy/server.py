@@ -31,6 +31,7 @@ from tenantry.tenancy.service.keys import KeyService
 from tenantry.tenancy.service.tenants import TenantService
 from tenantry.tenancy.settings import Settings
 from tenantry.tenancy.signing import Signer
+from tenantry.tenancy.signing_rotation import SigningRotation
 from tenantry.tenancy.tenants import Tenants
 
 
@@ -50,6 +51,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         store.keep_true(memories)
         poller = Poller(database, memories)
         await poller.poll()
+        rotation = SigningRotation(store, secret, clock)
         onboarding = Onboarding(store, MeshLifecycle(mesh), clock)
         keys = ApiKeys(store, secret.pepper, clock)
         issuers = Issuers(store, discovery.keys, clock, loopback=settings.loopback_issuers)
@@ -70,6 +72,6 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer)),
                 (add_AuditServiceServicer_to_server, AuditService(AuditLogs(store), refusals)),
             ],
-            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever, authentication.last_use.run],
+            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever, authentication.last_use.run, rotation.run],
             signing_keys,
         )
