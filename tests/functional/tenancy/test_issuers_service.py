@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tenantry.api.tenancy.v1 import audit_service_pb2 as audit_pb
 from tenantry.api.tenancy.v1 import issuer_service_pb2 as pb
+from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
+from tenantry.kit import call
 from tenantry.kit.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -20,8 +24,16 @@ from tenantry.kit.errors import (
     Unauthenticated,
     Unavailable,
 )
-from tests.functional.tenancy.world import World
+from tests.functional.tenancy.world import World, world
 from tests.harness.issuer import AUDIENCE, WELL_KNOWN, Issuer, issuer
+
+
+@pytest.fixture
+async def tenancy(tmp_path: Path) -> AsyncIterator[World]:
+    """One kind of channel: what differs between them is tried with keys."""
+    async with world(tmp_path) as running:
+        await running.tenant("acme", "acme-org")
+        yield running
 
 
 @pytest.fixture
@@ -38,7 +50,6 @@ async def register(tenancy: World, running: Issuer, tenant: str = "acme", **more
 
 
 async def test_a_token_of_each_algorithm_speaks_for_the_issuers_tenant(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     registered = await register(tenancy, acmes, models=["small"], collections=["faq"])
     principals: set[str] = set()
     for key_id in acmes.pairs:
@@ -55,7 +66,6 @@ async def test_a_token_of_each_algorithm_speaks_for_the_issuers_tenant(tenancy: 
 
 
 async def test_a_token_seen_before_costs_no_fetch_and_gives_the_same_assertion(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await register(tenancy, acmes)
     token = acmes.token()
     first = await tenancy.authenticate(token)
@@ -65,7 +75,6 @@ async def test_a_token_seen_before_costs_no_fetch_and_gives_the_same_assertion(t
 
 
 async def test_an_assertion_ends_no_later_than_its_token(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await register(tenancy, acmes)
     end = int(time.time()) + 20
     assert (await tenancy.authenticate(acmes.token(exp=end))).expire_time.seconds == end
@@ -74,7 +83,6 @@ async def test_an_assertion_ends_no_later_than_its_token(tenancy: World, acmes: 
 
 
 async def test_a_token_may_have_less_than_its_issuer_by_its_scope_claim(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await register(tenancy, acmes, narrow_by_scope_claim=True)
     for claim, scopes in (("generate keys.write", {"generate"}), (None, set[str]())):
         answer = await tenancy.authenticate(acmes.token(scope=claim))
@@ -82,7 +90,6 @@ async def test_a_token_may_have_less_than_its_issuer_by_its_scope_claim(tenancy:
 
 
 async def test_a_removed_issuers_callers_are_refused_and_its_url_is_free(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await tenancy.tenant("globex", "globex-org")
     registered = await register(tenancy, acmes)
     token = acmes.token()
@@ -105,7 +112,6 @@ async def test_a_removed_issuers_callers_are_refused_and_its_url_is_free(tenancy
 
 
 async def test_an_issuer_belongs_to_one_tenant_and_goes_with_it(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await tenancy.tenant("globex", "globex-org")
     await register(tenancy, acmes)
     for tenant in ("acme", "globex"):
@@ -121,7 +127,6 @@ async def test_an_issuer_belongs_to_one_tenant_and_goes_with_it(tenancy: World, 
 
 
 async def test_a_tenant_has_a_few_issuers_and_its_own_alone(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await tenancy.tenant("globex", "globex-org")
     registered = await register(tenancy, acmes)
     _, stranger = await tenancy.key("globex")
@@ -142,9 +147,8 @@ async def test_a_tenant_has_a_few_issuers_and_its_own_alone(tenancy: World, acme
         await register(tenancy, acmes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
+async def test_a_wrong_field_of_an_issuer_is_named(tenancy: World, acmes: Issuer) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"url": ""}, "url"),
         ({"url": "ftp://127.0.0.1"}, "url"),
         ({"url": "https://Login.example.com"}, "url"),
@@ -155,18 +159,14 @@ async def test_a_tenant_has_a_few_issuers_and_its_own_alone(tenancy: World, acme
         ({"scopes": []}, "scopes"),
         ({"networks": ["10.0.0.1/8"]}, "networks[0]"),
         ({"tenant": ""}, "tenant"),
-    ],
-)
-async def test_a_wrong_field_of_an_issuer_is_named(
-    tenancy: World, acmes: Issuer, changes: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(InvalidArgument) as refused:
-        await register(tenancy, acmes, **changes)
-    assert refused.value.violations[0][0] == field
+    ]
+    for changes, field in wrong:
+        with pytest.raises(InvalidArgument) as refused:
+            await register(tenancy, acmes, **changes)
+        assert refused.value.violations[0][0] == field
 
 
 async def test_an_issuer_that_can_not_be_read_is_told_so_when_it_is_registered(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     wrong: list[tuple[str, tuple[int, dict[str, str], bytes]]] = [
         (WELL_KNOWN, (500, {}, b"")),
         (WELL_KNOWN, (200, {}, b"no json")),
@@ -187,7 +187,6 @@ async def test_an_issuer_that_can_not_be_read_is_told_so_when_it_is_registered(t
 
 
 async def test_a_caller_of_a_restricted_issuer_or_of_a_tenant_that_is_not_served(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await register(tenancy, acmes, networks=["192.0.2.0/24"])
     token = acmes.token()
     await tenancy.authenticate(token, "192.0.2.9")
@@ -198,12 +197,8 @@ async def test_a_caller_of_a_restricted_issuer_or_of_a_tenant_that_is_not_served
 
 
 async def test_a_person_of_an_issuer_may_make_no_more_than_he_has(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     await register(tenancy, acmes, scopes=["generate", "keys.write", "keys.read"], networks=["192.0.2.0/24"])
     answer = await tenancy.authenticate(acmes.token(), "192.0.2.9")
-    from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
-    from tenantry.kit import call
-
     with tenancy.as_caller(call.Call(caller=await tenancy.caller(answer.assertion), assertion=answer.assertion)):
         with pytest.raises(PermissionDenied):
             await tenancy.keys.CreateApiKey(key_pb.CreateApiKeyRequest(scopes=["documents.read"]))
@@ -215,9 +210,6 @@ async def test_a_person_of_an_issuer_may_make_no_more_than_he_has(tenancy: World
 
 
 async def test_what_was_done_with_issuers_is_audited(tenancy: World, acmes: Issuer) -> None:
-    from tenantry.api.tenancy.v1 import audit_service_pb2 as audit_pb
-
-    await tenancy.tenant("acme", "acme-org")
     registered = await register(tenancy, acmes)
     async with tenancy.as_holder(tenancy.operator):
         await tenancy.issuers.RemoveIssuer(pb.RemoveIssuerRequest(issuer_id=registered.issuer_id))
@@ -229,7 +221,6 @@ async def test_what_was_done_with_issuers_is_audited(tenancy: World, acmes: Issu
 
 
 async def test_a_tenant_that_is_going_registers_nothing(tenancy: World, acmes: Issuer) -> None:
-    await tenancy.tenant("acme", "acme-org")
     async with tenancy.as_holder(tenancy.operator):
         await tenancy.tenants.DeleteTenant(tenant_pb.DeleteTenantRequest(tenant="acme"))
     with pytest.raises(FailedPrecondition):

@@ -88,3 +88,12 @@ def test_a_caller_belongs_to_its_tenant_its_organisation_or_the_platform() -> No
     assert reach.own(caller_of("acme", "acme-org")) == owner.Tenant("acme-org", "acme")
     assert reach.own(caller_of("", "acme-org")) == owner.Organisation("acme-org")
     assert reach.own(caller_of("", "")) == owner.Platform()
+
+
+@pytest.mark.parametrize("given", [(), ("192.0.2.0/23",), ("192.0.2.0/25", "10.0.0.0/8")])
+def test_networks_wider_than_the_makers_are_refused(given: tuple[str, ...]) -> None:
+    bounds = Bounds(networks=("192.0.2.0/24", "2001:db8::/32"))
+    check_grant(ADMIN, bounds, Grant(SERVICE, networks=("192.0.2.128/25", "2001:db8:1::/48")))
+    with pytest.raises(PermissionDenied) as refused:
+        check_grant(ADMIN, bounds, Grant(SERVICE, networks=given))
+    assert refused.value.reason is Reason.NETWORK_DENIED
