@@ -114,9 +114,9 @@ class World:
         assert verified.caller is not None
         return verified.caller
 
-    async def call_of(self, secret: str) -> call.Call:
+    async def call_of(self, secret: str, client_address: str = "") -> call.Call:
         """The call of whoever holds the key, as the edge makes it."""
-        answer = await self.authenticate(secret)
+        answer = await self.authenticate(secret, client_address)
         return call.Call(caller=await self.caller(answer.assertion), assertion=answer.assertion)
 
     @asynccontextmanager
