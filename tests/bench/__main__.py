@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks")
+NAMES = ("path", "echo", "memory", "leaks", "identity")
 
 
 def main(arguments: list[str]) -> None:

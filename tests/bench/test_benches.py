@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, leaks, memory, path
+from tests.bench import echo, identity, leaks, memory, path
 from tests.bench.report import Report
 
 
@@ -36,3 +36,8 @@ def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str
 def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(leaks.run(operations=50, full=False), capsys)
     assert figures["operations"] == 50
+
+
+def test_identity_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(identity.run(tenants=(2, 4), times=50, rounds=1, remembered=10), capsys)
+    assert figures["many_idle_mb"] > 0
