@@ -225,6 +225,7 @@ def _prepared(
         "TENANTRY_BOOKS_URL": books.url,
         "TENANTRY_CACHE_URL": cache.url,
         "TENANTRY_MODELS_LOOPBACK": "1",
+        "TENANTRY_ISSUERS_LOOPBACK": "1",
         **{f"TENANTRY_{name.upper()}_ADDRESS": address for name, address in addresses.items()},
         **more,
     }

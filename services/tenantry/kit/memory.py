@@ -55,6 +55,10 @@ class Memory(Generic[V]):
         # Shielded: the caller that started the load may go while others wait for it.
         return await asyncio.shield(flight.task)
 
+    def peek(self, key: str) -> V | None:
+        """What is remembered of the key, without a load."""
+        return self._values.get(key) if self._is_fresh() else None
+
     def drop(self, key: str) -> None:
         """Forget the key, and what a load under way brings for it. A writer calls it after its commit to see its own write."""
         self._values.pop(key, None)

@@ -16,12 +16,15 @@ from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.kit import call
 from tenantry.kit.access import EDGE
 from tenantry.kit.settings import SERVICES
-from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
+from tenantry.tenancy.roles import AUDITOR, OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
 
 # A tenant's key with next to no right: what a service may do for it, it may not do itself.
 BARE = "bare key"
 BARE_SCOPES = frozenset({"cache.read"})
+
+# Who audits one tenant alone.
+TENANT_AUDITOR = "tenant's auditor"
 
 Metadata = list[tuple[str, str]]
 
@@ -71,6 +74,9 @@ def people(mesh: RunningMesh) -> Iterator[People]:
     admin: Any = keys.CreateApiKey(
         key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[ORGANISATION_ADMIN]))
     )
+    auditor: Any = keys.CreateApiKey(
+        key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[AUDITOR]))
+    )
     everybody = People(
         mesh,
         own,
@@ -80,6 +86,8 @@ def people(mesh: RunningMesh) -> Iterator[People]:
             TENANT_ADMIN: own.key,
             ORGANISATION_ADMIN: admin.secret,
             OPERATOR: mesh.operator_key,
+            AUDITOR: auditor.secret,
+            TENANT_AUDITOR: mesh.key(own.tenant, sorted(ROLES[AUDITOR] & ROLES[TENANT_ADMIN])),
             BARE: mesh.key(own.tenant, sorted(BARE_SCOPES)),
         },
     )
