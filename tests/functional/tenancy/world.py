@@ -162,6 +162,14 @@ class World:
             made = await self.keys.CreateApiKey(request)
         return made.key.key_id, made.secret
 
+    async def revocations(self) -> list[Any]:
+        """Whom a service of the mesh is told of now."""
+        stream = IdentityServiceStub(self.channel("models")).WatchRevocations(
+            iter([identity_pb.WatchRevocationsRequest(ping=1)])
+        )
+        async with asyncio.timeout(5):
+            return [revocation async for answer in stream for revocation in answer.revocations]
+
     async def close(self) -> None:
         """Closes the channels."""
         for mesh in self._meshes:
