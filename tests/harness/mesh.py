@@ -39,6 +39,8 @@ from tests.harness import stores, tls
 from tests.harness.ports import free_port
 
 Topology = Literal["cohosted", "processes"]
+# What `--edge` says: whether meshes have Envoy in front where a test does not choose.
+BEHIND_ENVOY = False
 _START_S = 60.0
 _STOP_S = 20.0
 
@@ -134,7 +136,7 @@ class RunningMesh:
     def _start(self, name: str, command: Sequence[str], own: Mapping[str, str]) -> None:
         with (self.state / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env=self.environment | own, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command, env={**self.environment, **own}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def wait_ready(self) -> None:
@@ -183,8 +185,11 @@ def stub_of(kind: Any, channel: grpc.Channel) -> Any:
 
 
 @contextlib.contextmanager
-def running_mesh(topology: Topology, state: Path, *, envoy: bool = False, **environment: str) -> Iterator[RunningMesh]:
+def running_mesh(
+    topology: Topology, state: Path, *, envoy: bool | None = None, **environment: str
+) -> Iterator[RunningMesh]:
     """A mesh with its own state, while the block runs; with `envoy` that is its address for clients."""
+    envoy = BEHIND_ENVOY if envoy is None else envoy
     (state / "logs").mkdir(parents=True)
     books, cache = stores.RedisServer(stores.BOOKS), stores.RedisServer(stores.CACHE)
     mesh: RunningMesh | None = None

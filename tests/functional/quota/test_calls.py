@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 
 from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2
 from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import RateLimitServiceStub
@@ -128,4 +128,4 @@ async def test_books_that_are_away_let_nobody_in(quota_on_own_books: Quota, own_
     status = status_of(answer)
     error = from_status(status)
     assert (error.code, error.reason) == ("UNAVAILABLE", Reason.STORE_UNAVAILABLE)
-    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+    assert any(detail.type_url.endswith(".RetryInfo") for detail in status.details)
