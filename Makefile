@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 TOPOLOGY ?= cohosted
 WORKERS ?= 1
 TLS ?=
+EDGE ?=
 B ?=
 FILTER ?=
 ARGS ?=
@@ -16,17 +17,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+WITH_EDGE := $(VENV)/.installed-edge
 TOOLS := .tools/.built
-# A file's tests stay together, since they share what was started for them. More processes would each start a mesh.
-SPREAD := -n logical --maxprocesses 4 --dist loadfile
+# A file's tests stay together, since they share what was started for them, and so do all that share a mesh (tests/conftest.py).
+SPREAD := -n logical --maxprocesses 4 --dist loadgroup
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(RUNTIME) ## start everything and answer the demo questions (TOPOLOGY=mesh: eight processes; WORKERS=2: a process a core; TLS=1)
-	@exec $(BIN)/tenantry up --demo --topology $(TOPOLOGY) --workers $(WORKERS) $(if $(TLS),--tls) $(ARGS)
+run: $(RUNTIME) $(if $(EDGE),$(WITH_EDGE)) ## start everything, ask the demo questions (TOPOLOGY=mesh: eight processes; WORKERS=2; EDGE=1: behind Envoy; TLS=1)
+	@exec $(BIN)/tenantry up --demo --topology $(TOPOLOGY) --workers $(WORKERS) $(if $(EDGE),--edge) $(if $(TLS),--tls) $(ARGS)
 
 .PHONY: test
 test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST_ALL=1: build the tools, leave nothing out)
@@ -65,8 +67,8 @@ publish: $(DEV) ## record today's contracts as those that clients rely on (proto
 	@$(BIN)/python deploy/contracts.py publish $(ARGS)
 
 .PHONY: bench
-bench: $(DEV) ## measure (B=path, echo, memory, leaks or fuzz; FULL=1 takes longer and says more)
-	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | fuzz" >&2; exit 2; fi
+bench: $(DEV) ## measure (B=path, echo, memory, leaks, revocation, fuzz or edge; FULL=1 takes longer and says more)
+	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | revocation | fuzz | edge" >&2; exit 2; fi
 	@$(BIN)/python -m tests.bench $(B) $(ARGS)
 
 .PHONY: tools
@@ -88,6 +90,10 @@ $(RUNTIME): requirements.txt requirements-uv.txt pyproject.toml
 
 $(DEV): requirements-dev.txt $(RUNTIME)
 	@deploy/environment requirements-dev.txt
+	@touch $@
+
+$(WITH_EDGE): requirements-edge.txt $(RUNTIME)
+	@deploy/environment requirements-edge.txt
 	@touch $@
 
 $(TOOLS): deploy/tools/go.mod deploy/tools/go.sum

@@ -16,7 +16,7 @@ OPTIONS = [
     "--no-emit-find-links",
 ]
 
-# What a running Tenantry needs (with the backend that installs it), what its makers need besides, and the installer.
+# What a running Tenantry needs (with the backend that installs it), what its makers need besides, the installer, and Envoy.
 FILES = {
     "requirements.txt": ["pyproject.toml", "--group=build"],
     "requirements-dev.txt": [
@@ -29,6 +29,7 @@ FILES = {
         "requirements.txt",
     ],
     "requirements-uv.txt": ["--group=uv"],
+    "requirements-edge.txt": ["--group=edge"],
 }
 
 

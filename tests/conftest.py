@@ -17,6 +17,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--mesh", default="", help="cohosted, processes, or the address of a mesh (its operator's key in TENANTRY_KEY)"
     )
+    parser.addoption(
+        "--edge", default="kit", choices=["kit", "envoy"], help="who stands at the mesh's address for clients"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark that pytest-xdist reads, also where a run is without it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests of a group run in one process")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,12 +34,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mesh", [chosen] if chosen else ["cohosted", "processes"], indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
+    file."""
+    for item in items:
+        group = "mesh" if "mesh" in getattr(item, "fixturenames", ()) else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 @pytest.fixture(scope="session")
 def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """A whole mesh that answers. Shared: use tenants of your own."""
     state = tmp_path_factory.mktemp("mesh")
     if request.param in ("cohosted", "processes"):
-        with running_mesh(request.param, state) as running:
+        with running_mesh(request.param, state, envoy=request.config.getoption("--edge") == "envoy") as running:
             yield running
     else:
         yield attached_mesh(request.param, os.environ["TENANTRY_KEY"], state)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "fuzz")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge")
 
 
 def main(arguments: list[str]) -> None:

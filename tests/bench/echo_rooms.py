@@ -30,6 +30,7 @@ from tenantry.kit.settings import MeshSettings
 from tests.bench.children import ROOT
 from tests.harness import stores
 from tests.harness.protos import echo_pb2 as echo_pb
+from tests.harness.revocations import nobody_revoked
 from tests.harness.room import KEY_ID, Served, caller_of, service_token
 from tests.harness.tls import Certificates
 
@@ -213,7 +214,7 @@ async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, 
     async def keys() -> dict[str, bytes]:
         return {KEY_ID: key.public_key().public_bytes_raw()}
 
-    async with hosting([hosted], settings, signing_keys=keys) as host:
+    async with hosting([hosted], settings, signing_keys=keys, revocations=nobody_revoked()) as host:
         room = Served(host, key, "inprocess" if tls else "network", [name])
         request = await prepare(room)
         assertion = "" if name == "tenancy" else sign_assertion(room.key, KEY_ID, CALLER, CALLER.expires_at - 3600)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, fuzz, leaks, memory, path
+from tests.bench import echo, edge, fuzz, leaks, memory, path, revocation
 from tests.bench.report import Report
 
 
@@ -28,6 +28,12 @@ def test_path_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str])
     assert {f"cohosted_{way}_p50_ms" for way in ways} <= figures.keys()
 
 
+@pytest.mark.needs("envoy")
+def test_edge_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(edge.run(size=edge.Size(rounds=1, seconds=5.0, most_calls=3)), capsys)
+    assert {f"cached_answer_{way}_per_s" for way in ("direct", "envoy", "kits_edge")} <= figures.keys()
+
+
 def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(memory.run(topologies=("cohosted",), seconds=10.0, most_calls=3), capsys)
     assert figures["cohosted_loaded_mb"] > 0
@@ -36,6 +42,11 @@ def test_memory_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str
 def test_leaks_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(leaks.run(operations=50, full=False), capsys)
     assert figures["operations"] == 50
+
+
+def test_revocation_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(revocation.run(rounds=2), capsys)
+    assert {"services_p50_s", "services_worst_s", "stream_p50_s", "stream_worst_s"} <= figures.keys()
 
 
 def test_fuzz_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,12 @@ from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.errors import Reason, Unauthenticated
 from tenantry.kit.guard import Limits
+from tenantry.kit.revocations import Revocations
 from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room
 from tenantry.kit.settings import MeshSettings
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
+from tests.harness.revocations import nobody_revoked
 
 KINDS = ("network", "inprocess")
 Act = Callable[[Any, Any], Any]
@@ -136,11 +138,16 @@ async def houses(kind: str) -> AsyncIterator[Open]:
     opened: list[House] = []
 
     async def open_house(
-        acts: Acts | None = None, *, limits: Limits | None = None, clock: Clock | None = None, service: str = "gateway"
+        acts: Acts | None = None,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        service: str = "gateway",
+        revocations: Revocations | None = None,
     ) -> House:
         acts = acts or Acts()
         servicers = [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(acts))]
-        room = open_room(Room("echo", servicers), WrittenProofs(), limits or Limits())
+        room = open_room(Room("echo", servicers), WrittenProofs(), limits or Limits(), revocations or nobody_revoked())
         listener = Listener([room], "127.0.0.1:0")
         await listener.start()
         await listener.serving()

@@ -7,9 +7,9 @@ behind the first check; and requests whose answer was a new one are kept, to be 
 import random
 import string
 from collections import defaultdict, deque
-from typing import Any
+from typing import Any, cast
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 _KEPT = 64
@@ -154,7 +154,7 @@ class Requests:
         if kind == FieldDescriptor.CPPTYPE_BOOL:
             return self._dice.random() < 0.5
         if kind == FieldDescriptor.CPPTYPE_ENUM:
-            known = [value.number for value in field.enum_type.values]
+            known = [value.number for value in cast(EnumDescriptor, field.enum_type).values]
             odd = not self._tame and self._dice.random() < 0.1
             return self._dice.choice((-1, 99, 2**31 - 1) if odd else known)
         if kind in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE):

@@ -58,12 +58,23 @@ def _on_path(*names: str) -> Callable[[], tuple[str | None, str]]:
     return look
 
 
+def _installed(module: str) -> Callable[[], tuple[str | None, str]]:
+    def look() -> tuple[str | None, str]:
+        from importlib.util import find_spec
+
+        spec = find_spec(module)
+        return (spec.origin, "") if spec is not None else (None, f"no package `{module}` for this machine")
+
+    return look
+
+
 _TOOLS: dict[str, Callable[[], tuple[str | None, str]]] = {
     "weaviate": _built("weaviate-server", "TENANTRY_WEAVIATE_URL"),
     "jaeger": _built("jaeger", "TENANTRY_JAEGER_URL"),
     "redis-server": _on_path("redis-server"),
     "chromium": _on_path("chromium", "chromium-browser"),
     "go": _on_path("go"),
+    "envoy": _installed("envoy"),
 }
 
 

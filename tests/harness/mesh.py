@@ -28,6 +28,7 @@ from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tenantry.kit.access import EDGE
 from tenantry.kit.certificate import read
 from tenantry.kit.peer import PROBE
 from tenantry.kit.settings import SERVICES
@@ -64,6 +65,7 @@ class RunningMesh:
     books: stores.RedisServer | None = None
     cache: stores.RedisServer | None = None
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    envoy: bool = False
 
     def channel(self, key: str | None = None) -> Any:
         """A client's blocking channel to the edge, with its key. The stubs are typed for asyncio alone: hence Any."""
@@ -120,7 +122,16 @@ class RunningMesh:
         command = [sys.executable, "-m", f"tenantry.{name}"]
         if name == "all":
             command = [sys.executable, "-m", "tenantry.cli", "serve", *SERVICES]
-        own = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
+        own: dict[str, str] = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
+        if self.envoy:
+            own["TENANTRY_EDGE_LISTEN"] = ""
+        self._start(name, command, own)
+
+    def start_envoy(self, **environment: str) -> None:
+        """Starts Envoy in front."""
+        self._start(EDGE, [sys.executable, "-m", "tenantry.cli", "edge"], environment)
+
+    def _start(self, name: str, command: Sequence[str], own: Mapping[str, str]) -> None:
         with (self.state / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environment | own, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -152,9 +163,10 @@ class RunningMesh:
         return tls.channel(address, host, read(Path(folder), PROBE))
 
     def stop(self) -> None:
-        """SIGTERM to all, to the gateway first, as `tenantry up` does; and SIGKILL to who does not end."""
-        others = [process for name, process in self.processes.items() if name != "gateway"]
-        for group in ([self.processes["gateway"]] if "gateway" in self.processes else [], others):
+        """SIGTERM to all, to the edge and the gateway first, as `tenantry up` does; and SIGKILL to who does not end."""
+        first = [[self.processes[name]] for name in (EDGE, "gateway") if name in self.processes]
+        others = [process for name, process in self.processes.items() if name not in (EDGE, "gateway")]
+        for group in (*first, others):
             for process in group:
                 process.send_signal(signal.SIGTERM)
             for process in group:
@@ -171,8 +183,8 @@ def stub_of(kind: Any, channel: grpc.Channel) -> Any:
 
 
 @contextlib.contextmanager
-def running_mesh(topology: Topology, state: Path, **environment: str) -> Iterator[RunningMesh]:
-    """A mesh with its own state, while the block runs."""
+def running_mesh(topology: Topology, state: Path, *, envoy: bool = False, **environment: str) -> Iterator[RunningMesh]:
+    """A mesh with its own state, while the block runs; with `envoy` that is its address for clients."""
     (state / "logs").mkdir(parents=True)
     books, cache = stores.RedisServer(stores.BOOKS), stores.RedisServer(stores.CACHE)
     mesh: RunningMesh | None = None
@@ -180,8 +192,11 @@ def running_mesh(topology: Topology, state: Path, **environment: str) -> Iterato
         books.start()
         cache.start()
         mesh = _prepared(topology, state, books, cache, environment)
+        mesh.envoy = envoy
         for service in SERVICES if topology == "processes" else ("all",):
             mesh.start(service)
+        if envoy:
+            mesh.start_envoy()
         mesh.wait_ready()
         yield mesh
     finally:
@@ -206,6 +221,7 @@ def _prepared(
     own = {
         "TENANTRY_STATE": str(state),
         "TENANTRY_EDGE_LISTEN": edge,
+        "TENANTRY_EDGE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
         "TENANTRY_BOOKS_URL": books.url,
         "TENANTRY_CACHE_URL": cache.url,
         "TENANTRY_MODELS_LOOPBACK": "1",

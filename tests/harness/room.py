@@ -25,6 +25,7 @@ from tenantry.kit.clock import SystemClock
 from tenantry.kit.host import Host, Hosted, hosting
 from tenantry.kit.server import Registry
 from tenantry.kit.settings import SERVICES, MeshSettings
+from tests.harness.revocations import nobody_revoked
 
 KEY_ID = "test-key"
 _LIFE_S = 3600.0
@@ -109,7 +110,7 @@ async def served(
     async def keys() -> Mapping[str, bytes]:
         return {KEY_ID: key.public_key().public_bytes_raw()}
 
-    async with hosting(hosted, settings, exporters=exporters, signing_keys=keys) as host:
+    async with hosting(hosted, settings, exporters=exporters, signing_keys=keys, revocations=nobody_revoked()) as host:
         running = Served(host, key, kind, [one.name for one in hosted])
         try:
             yield running

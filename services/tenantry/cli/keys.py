@@ -1,5 +1,6 @@
 """`tenantry key`: API keys."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.cli import settings
 from tenantry.cli.options import Address, Key, connected
 from tenantry.cli.output import note, show, show_all
+from tenantry.cli.refusals import fail
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 
 app = typer.Typer(help="API keys.", no_args_is_help=True, add_completion=False)
@@ -52,6 +54,39 @@ def list_keys(tenant: Named = "", address: Address = None, key: Key = None) -> N
     connection = connected(address, key, tenant or None)
     found = connection.pages(KeyServiceStub, "ListApiKeys", pb.ListApiKeysRequest(tenant=tenant), "keys")
     show_all(found, ("key_id", "display_name", "scopes", "create_time", "expire_time", "revoke_time"))
+
+
+@app.command("update")
+def update(
+    key_id: str,
+    tenant: Named = "",
+    scope: Annotated[list[str] | None, typer.Option(help="A scope it shall have. May be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; '' for any. May be repeated.")] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Only this collection; '' for any. May be repeated.")
+    ] = None,
+    expires: Annotated[datetime | None, typer.Option(help="When it shall end, in UTC.")] = None,
+    address: Address = None,
+    key: Key = None,
+) -> None:
+    """Change what a key may do; what is not said stays. Running calls of a key that loses something end."""
+    connection = connected(address, key, tenant or None)
+    listed = connection.pages(KeyServiceStub, "ListApiKeys", pb.ListApiKeysRequest(tenant=tenant), "keys")
+    known = next((one for one in listed if one.key_id == key_id), None)
+    if known is None:
+        fail(f"{key_id} is not among the keys", "`tenantry key list` shows them; --tenant says whose")
+    request = pb.UpdateApiKeyRequest(
+        tenant=tenant,
+        key_id=key_id,
+        version=known.version,
+        scopes=known.scopes if scope is None else scope,
+        models=known.models if model is None else filter(None, model),
+        collections=known.collections if collection is None else filter(None, collection),
+        expire_time=known.expire_time if known.HasField("expire_time") else None,
+    )
+    if expires is not None:
+        request.expire_time.FromDatetime(expires)
+    show(connection.call(KeyServiceStub, "UpdateApiKey", request).key)
 
 
 @app.command("revoke")

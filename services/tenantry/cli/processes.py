@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tenantry.cli import settings
 from tenantry.kit import certificate, peer
 from tenantry.kit import settings as mesh
+from tenantry.kit.access import EDGE
 
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 15.0
@@ -65,7 +66,7 @@ class Processes:
                 stderr=log,
                 env=settings.child_environment(**environment),
                 start_new_session=True,
-                preexec_fn=partial(_end_with_parent, os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread yet
+                preexec_fn=partial(end_with_parent, os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - no thread yet
             )
 
     def check(self) -> None:
@@ -80,11 +81,11 @@ class Processes:
                 )
 
     def stop(self) -> None:
-        """Ends all, and kills who does not end. Who uses others goes before them: what the gateway answers last is still
-        settled by quota, and the valkeys go last."""
-        first = [self.running.pop(name) for name in ("gateway",) if name in self.running]
+        """Ends all, and kills who does not end. Who uses others goes before them: the edge, then the gateway, whose last answers
+        quota still settles, and the valkeys go last."""
+        edge, first = ([self.running.pop(name)] if name in self.running else [] for name in (EDGE, "gateway"))
         last = [self.running.pop(name) for name in list(self.running) if name.startswith(_VALKEY)]
-        for group in (first, list(self.running.values()), last):
+        for group in (edge, first, list(self.running.values()), last):
             for process in group:
                 process.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + _STOP_S
@@ -190,7 +191,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
+    """For a child before it becomes what it is started for: it ends when its parent does, however that ends. Linux alone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before it could be waited for
         os._exit(1)

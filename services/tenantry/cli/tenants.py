@@ -76,6 +76,20 @@ def show_tenant(tenant: str, address: Address = None, key: Key = None) -> None:
     show(connected(address, key, None).call(TenantServiceStub, "GetTenant", request).tenant)
 
 
+@tenants.command("suspend")
+def suspend_tenant(tenant: str, address: Address = None, key: Key = None) -> None:
+    """End a tenant's running calls and refuse new ones, until it is resumed; what is kept of it stays."""
+    request = pb.SuspendTenantRequest(tenant=tenant)
+    show(connected(address, key, None).call(TenantServiceStub, "SuspendTenant", request).tenant)
+
+
+@tenants.command("resume")
+def resume_tenant(tenant: str, address: Address = None, key: Key = None) -> None:
+    """Serve a suspended tenant again."""
+    request = pb.ResumeTenantRequest(tenant=tenant)
+    show(connected(address, key, None).call(TenantServiceStub, "ResumeTenant", request).tenant)
+
+
 @tenants.command("delete")
 def delete_tenant(
     tenant: str,

@@ -5,7 +5,7 @@ import fcntl
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from tenantry.cli.output import console, is_terminal, note
 from tenantry.cli.processes import Processes, StartFailed, Stopped
 from tenantry.cli.refusals import fail
 from tenantry.kit import settings as mesh
+from tenantry.kit.access import EDGE
 
 _READY_S = 90.0
 _WATCH_EVERY_S = 0.2
@@ -45,6 +46,7 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Onboard two demo tenants and ask each a question.")] = False,
     topology: Annotated[Topology, typer.Option(help="One process, or eight.")] = Topology.cohosted,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of a cohosted mesh.")] = 1,
+    edge: Annotated[bool, typer.Option("--edge", help="Envoy at the address for clients.")] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Mutual TLS inside the mesh; makes a development CA.")] = False,
 ) -> None:
     """Run a whole mesh on this machine until Ctrl-C."""
@@ -61,7 +63,7 @@ def up(
                 if tls:
                     _secure()
                 with _signals_later():
-                    _start(running, state, topology, workers)
+                    _start(running, state, topology, workers, edge=edge)
                 seconds = f"{time.monotonic() - started:.1f}"
                 note(address=settings.local_address(), topology=topology, ready_after_s=seconds, logs=str(running.logs))
                 if demo:
@@ -93,10 +95,11 @@ def _initialise() -> str | None:
     return asyncio.run(initialise(from_environment())).operator_secret
 
 
-def _start(running: Processes, state: Path, topology: Topology, workers: int) -> None:
+def _start(running: Processes, state: Path, topology: Topology, workers: int, *, edge: bool) -> None:
     first = mesh.mesh_settings(mesh.SERVICES[0])
     services = dict(first.addresses) if topology is Topology.mesh else {"tenantry": first.listen}
-    addresses = {**services, "gateway's edge": settings.local_address()}
+    clients = {EDGE if edge else "gateway's edge": settings.local_address()}
+    addresses = {**services, **clients}
     for name, address in addresses.items():
         processes.require_free(name, address)
     stores = {"books": (mesh.books_url(), processes.BOOKS), "cache": (mesh.cache_url(), processes.CACHE)}
@@ -106,20 +109,26 @@ def _start(running: Processes, state: Path, topology: Topology, workers: int) ->
     _initialise()
     for url, _ in stores.values():
         processes.wait_for_port(running, url, _READY_S)
+    # The services then have no edge of their own.
+    no_edge = {"TENANTRY_EDGE_LISTEN": ""} if edge else {}
     if topology is Topology.mesh:
         for name, address in services.items():
-            running.start(name, [settings.python(), "-m", f"tenantry.{name}"], TENANTRY_LISTEN=address)
+            running.start(name, [settings.python(), "-m", f"tenantry.{name}"], TENANTRY_LISTEN=address, **no_edge)
     else:
-        _start_workers(running, workers, first.listen)
+        _start_workers(running, workers, first.listen, no_edge)
+    if edge:
+        processes.wait_healthy(running, services, _READY_S)
+        at = {f"TENANTRY_{name.upper()}_ADDRESS": services.get(name, first.listen) for name in mesh.SERVICES}
+        running.start(EDGE, [settings.python(), "-m", "tenantry.cli", "edge"], **at)
     processes.wait_healthy(running, addresses, _READY_S)
 
 
-def _start_workers(running: Processes, workers: int, listen: str) -> None:
+def _start_workers(running: Processes, workers: int, listen: str, environment: Mapping[str, str]) -> None:
     command = [settings.python(), "-m", "tenantry.cli", "serve", *mesh.SERVICES]
     shared = "1" if workers > 1 else ""
     for number in range(1, workers + 1):
         name = "tenantry" if workers == 1 else f"worker-{number}"
-        running.start(name, command, TENANTRY_LISTEN=listen, TENANTRY_SHARED_PORT=shared)
+        running.start(name, command, TENANTRY_LISTEN=listen, TENANTRY_SHARED_PORT=shared, **environment)
         # The first worker brings the tables to this version; the others find them so.
         if number == 1:
             processes.wait_healthy(running, {name: listen}, _READY_S)

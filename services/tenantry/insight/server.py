@@ -15,6 +15,7 @@ from tenantry.insight.service.export import ExportService
 from tenantry.insight.service.traces import TraceService
 from tenantry.insight.service.usage import UsageService
 from tenantry.insight.settings import Settings
+from tenantry.insight.store_sql.chain import SqlChain
 from tenantry.insight.store_sql.jobs import SqlJobs
 from tenantry.insight.store_sql.ledger import SqlLedger
 from tenantry.insight.store_sql.traces import SqlTraces
@@ -48,7 +49,10 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         yield Room(
             "insight",
             [
-                (add_UsageServiceServicer_to_server, UsageService(UsageReading(ledger, clock), ledger)),
+                (
+                    add_UsageServiceServicer_to_server,
+                    UsageService(UsageReading(ledger, clock), ledger, SqlChain(database)),
+                ),
                 (add_TraceServiceServicer_to_server, TraceService(reading)),
                 (_ADD_EXPORT_TO_SERVER, ExportService(intake)),
                 (lifecycle.add_to_server, lifecycle.LifecycleService(reading.provision, reading.deprovision)),

@@ -6,6 +6,7 @@ from typing import Protocol
 from tenantry.insight import entries, spans
 from tenantry.insight.entries import Batch, Entry, Grouping, Sums
 from tenantry.insight.spans import Span, Trace
+from tenantry.insight.usage_chain import Digest, Link
 from tenantry.kit.owner import Platform, Tenant
 
 
@@ -22,7 +23,7 @@ class Jobs(Protocol):
 
 
 class Ledger(Protocol):
-    """The usage ledger. An entry is never changed, but for one that was estimated and is then truly settled."""
+    """The usage ledger, a hash chain a tenant. A true settlement takes the place of an estimate, which stays in the chain."""
 
     async def enter(self, owner: Platform, batch: Batch, job: str, seconds: float) -> bool:
         """Keeps a batch and how far it reaches, and keeps the job; False, and nothing kept, if the job is another's."""
@@ -42,6 +43,17 @@ class Ledger(Protocol):
         self, owner: Tenant, request_id: str, before: entries.Position | None, most: int
     ) -> Sequence[Entry]:
         """Up to `most` entries, newest first, of one request if `request_id` is not empty."""
+        ...
+
+
+class Chain(Protocol):
+    """The tenants' chains of usage entries."""
+
+    async def links(
+        self, owner: Tenant, after: int, most: int
+    ) -> tuple[Sequence[Link], Sequence[Digest], Digest | None]:
+        """Up to `most` entries with greater numbers, replaced estimates too, the digests of their batches, and the last digest
+        there is, all at one moment."""
         ...
 
 

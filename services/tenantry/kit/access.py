@@ -40,6 +40,8 @@ class Access:
 
 OPEN = Access("open", "", "none", ())
 ANY_SERVICE = Access("mesh", "", "none", ())
+# Envoy's identity is less than a service's: it may call what names it, and nothing else.
+EDGE = "edge"
 
 # RPCs of protos that are not ours carry no option, so their rules stand here; one that is missing is refused at start.
 FOREIGN: Mapping[str, Access] = {
@@ -47,6 +49,8 @@ FOREIGN: Mapping[str, Access] = {
     "/grpc.health.v1.Health/List": OPEN,
     "/grpc.health.v1.Health/Watch": OPEN,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": OPEN,
+    "/envoy.service.auth.v3.Authorization/Check": Access("mesh", "", "none", (EDGE,)),
+    "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": Access("mesh", "", "none", (EDGE,)),
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export": ANY_SERVICE,
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": ANY_SERVICE,
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export": ANY_SERVICE,
@@ -118,6 +122,8 @@ def admit(access: Access, verified: Verified) -> None:
     """Refuses a call that its proofs don't entitle to the RPC."""
     if access.audience == "open":
         return
+    if verified.identity == EDGE and EDGE not in access.services:
+        raise PermissionDenied(Reason.CALLER_NOT_ALLOWED, "this RPC is not for the edge")
     if access.audience == "mesh":
         if verified.identity is None:
             raise Unauthenticated(Reason.SERVICE_IDENTITY_INVALID, "this RPC is for services of the mesh")

@@ -17,6 +17,8 @@ TARGET = "x-tenantry-target"
 # A client's call that the edge passes on: the service token that comes with it gives no right.
 FORWARDED = "x-tenantry-forwarded"
 TRACEPARENT = "traceparent"
+# Where Envoy keeps the trace that a client says it has, which becomes a link.
+CLIENT_TRACEPARENT = "x-client-traceparent"
 # In trailing metadata of RPCs that have no caller: whom the answer is about, for the sender's span.
 TIER = "x-tenantry-tier"
 

@@ -5,7 +5,6 @@ its own, which becomes a link. Mesh RPCs don't exist at this address.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,18 +14,23 @@ from grpc_health.v1 import health_pb2
 from opentelemetry import context as otel
 from opentelemetry import trace
 
+from tenantry.api.quota.v1 import call_service_pb2 as call_pb
+from tenantry.api.quota.v1 import call_service_pb2_grpc as call_grpc
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, contracts, ids, network, telemetry, tracecontext
 from tenantry.kit.access import access_of, method_of, service_of
+from tenantry.kit.audit_refusals import Refusal, nobody_notes
+from tenantry.kit.caller import Caller
 from tenantry.kit.channel import Mesh
+from tenantry.kit.credential import credential_of
 from tenantry.kit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, TenantryError, Unauthenticated
 from tenantry.kit.faults import report
 from tenantry.kit.guard import FAULTS, unique
+from tenantry.kit.owner import Platform
 from tenantry.kit.settings import MeshSettings
 from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 
-_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
 # A call without a deadline of its own ends here after the longest permitted request.
 _LONGEST_S = 600.0
 # Strangers may watch the health, and as long as they like.
@@ -38,12 +42,12 @@ _REQUEST_ID = call.REQUEST_ID
 class Edge:
     """A listener for clients. `mesh` is the gateway's, whose identity it forwards with."""
 
-    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: MeshSettings, note: Callable[[Refusal], None] = nobody_notes) -> None:
         options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.shared_port))]
         self._health = _Health()
         # No `maximum_concurrent_rpcs`: no handler has its message taken before it is asked, so `_Forward` counts as early and
         # refuses with a reason, and strangers who watch the health can't take the places of calls.
-        self._server = aio.server(handlers=[self._health, _Forward(mesh, settings)], options=options)
+        self._server = aio.server(handlers=[self._health, _Forward(mesh, settings, note)], options=options)
         self.port = self._server.add_insecure_port(settings.edge_listen)
 
     async def start(self) -> None:
@@ -103,12 +107,14 @@ class _Health(grpc.GenericRpcHandler):
 class _Forward(grpc.GenericRpcHandler):
     """Finds an RPC's service by its path, and keeps the handler."""
 
-    def __init__(self, mesh: Mesh, settings: MeshSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: MeshSettings, note: Callable[[Refusal], None]) -> None:
         contracts.load()
+        self._note = note
         self._mesh = mesh
         self._limit = settings.max_concurrent_calls
         self._running = 0
         self._identity = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
+        self._calls = call_grpc.CallServiceStub(mesh.channel("quota"))
         self._handlers: dict[str, Any] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -178,6 +184,10 @@ class _Forward(grpc.GenericRpcHandler):
             code = "OK"
             return answer
         except (aio.AioRpcError, TenantryError) as refused:
+            if isinstance(refused, Unauthenticated) and not refused.noted:
+                # A stranger; whoever showed a credential is in the log by tenancy's own word.
+                action = path.rpartition("/")[2]
+                self._note(Refusal(Platform(), "", action, "", refused.code, refused.reason.value))
             code, message, details = _refusal(path, refused)
             trailing = ((DETAILS, details), (_REQUEST_ID, request_id))
             await context.abort(grpc.StatusCode[code], message, trailing)
@@ -193,19 +203,13 @@ class _Forward(grpc.GenericRpcHandler):
         self, metadata: dict[str, str], request_id: str, timeout: float, span: trace.Span
     ) -> list[tuple[str, str]]:
         """Asks tenancy whose the credential is, and gives the metadata that the call carries inside."""
-        header = metadata.get("authorization")
-        if header is None:
-            raise Unauthenticated(
-                Reason.CREDENTIAL_MISSING, "the call carries no credential; send `authorization: Bearer KEY`"
-            )
-        credential = _BEARER.fullmatch(header)
-        if credential is None:
-            raise Unauthenticated(Reason.CREDENTIAL_INVALID, "the credential is not `Bearer KEY`")
+        credential = credential_of(metadata)
         with call.entered(call.Call(request_id=request_id, service="gateway")):
             answer = await self._identity.AuthenticateCaller(
-                identity_pb.AuthenticateCallerRequest(credential=credential[1]), timeout=timeout
+                identity_pb.AuthenticateCallerRequest(credential=credential), timeout=timeout
             )
         telemetry.mark(span, answer.tenant, answer.tier)
+        await self._admit(answer, request_id, timeout)
         onward = [
             (call.ASSERTION, answer.assertion),
             (call.REQUEST_ID, request_id),
@@ -219,6 +223,12 @@ class _Forward(grpc.GenericRpcHandler):
         if parent is not None:
             onward.append((call.TRACEPARENT, parent))
         return onward
+
+    async def _admit(self, found: identity_pb.AuthenticateCallerResponse, request_id: str, timeout: float) -> None:
+        """Asks quota whether the caller's limit of calls has room: what Envoy asks by a contract of its own."""
+        who = Caller(found.tenant, "", found.tier, "", frozenset(), "")
+        with call.entered(call.Call(who, None, request_id, found.assertion, service="gateway")):
+            await self._calls.AdmitCall(call_pb.AdmitCallRequest(), timeout=timeout)
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
@@ -241,14 +251,13 @@ def _refusal(path: str, refused: aio.AioRpcError | TenantryError) -> tuple[str, 
 
 def _open_span(path: str, request_id: str, metadata: dict[str, str]) -> trace.Span:
     """The root of the request's trace. A trace that the client says it has is linked, never continued."""
-    theirs = tracecontext.parent(metadata.get(call.TRACEPARENT)).get_span_context()
     span = telemetry.start_span(
         "gateway",
         f"edge {path[1:]}",
         trace.INVALID_SPAN,
         trace.SpanKind.SERVER,
         {"rpc.system": "grpc", telemetry.REQUEST_ID: request_id},
-        (trace.Link(theirs),) if theirs.is_valid else (),
+        tracecontext.links(metadata.get(call.TRACEPARENT)),
     )
     # The task, and with it the context, is this call's own: nothing to detach.
     otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     LARGER_THAN_LIMIT = "LARGER_THAN_LIMIT"
     SERVER_BUSY = "SERVER_BUSY"
     TOO_MANY = "TOO_MANY"
+    CALLS_PER_MINUTE = "CALLS_PER_MINUTE"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
@@ -66,6 +67,8 @@ class TenantryError(Exception):
     """A refusal or fault with a code, a reason, a sentence for people and figures for programs."""
 
     code: ClassVar[str] = "UNKNOWN"
+    # Whether the audit log knows of it already, from the use case or from the service that refused.
+    noted: bool = False
     reason: Reason
     message: str
     metadata: dict[str, str]

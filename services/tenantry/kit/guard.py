@@ -7,6 +7,7 @@ rule, the call's context, decoding, the handler, encoding; and, however it ended
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -16,7 +17,9 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from tenantry.kit import call, ids, peer, telemetry, tracecontext
-from tenantry.kit.access import Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.access import EDGE, Access, Authenticator, Verified, access_of, admit
+from tenantry.kit.audit_refusals import Refusal, refusal_of
+from tenantry.kit.caller import Caller
 from tenantry.kit.errors import (
     DeadlineExceeded,
     Internal,
@@ -28,6 +31,8 @@ from tenantry.kit.errors import (
 )
 from tenantry.kit.faults import report
 from tenantry.kit.guard_shapes import Body, over_bytes
+from tenantry.kit.inprocess_context import PEER
+from tenantry.kit.revocations import Revocations
 from tenantry.kit.status import DETAILS, to_status
 
 _PROOFS = frozenset({call.TENANT, "authorization"})
@@ -62,19 +67,20 @@ class Method:
     def of(cls, path: str, access: Access, streams_out: bool) -> "Method":
         service, _, name = path.removeprefix("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        # Spans about the export of spans would never end.
-        traced = not service.startswith("opentelemetry.")
+        # Spans about the export of spans would never end; Envoy's questions are no part of the trace, which begins behind it.
+        traced = not service.startswith(("opentelemetry.", "envoy."))
         about = access.caller != "required"
         feed = streams_out and access.caller == "none"
         return cls(path, service, name, access, traced, about, feed, attributes)
 
 
 class Ending:
-    """How a call ended, for its span and metric."""
+    """How a call ended, for its span and metric, and of whom it was, for the audit log."""
 
-    __slots__ = ("code", "error_id", "reason", "tier")
+    __slots__ = ("code", "error_id", "reason", "tier", "verified")
 
     def __init__(self) -> None:
+        self.verified = Verified(None, None)
         self.code = "OK"
         self.reason = ""
         self.error_id = ""
@@ -84,12 +90,26 @@ class Ending:
 class Guard:
     """Guards the handlers of one room, counts its running calls and ends them when it drains."""
 
-    def __init__(self, room: str, authenticator: Authenticator, limits: Limits) -> None:
+    def __init__(
+        self,
+        room: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        revocations: Revocations,
+        note: Callable[[Refusal], None],
+    ) -> None:
         self._room = room
+        self._note = note
         self._authenticator = authenticator
         self._limits = limits
+        self._revocations = revocations
+        revocations.watch(self._cut_refused)
         self._running: set[asyncio.Task[Any]] = set()
         self._feeds: set[asyncio.Task[Any]] = set()
+        # Feeds of this process to itself: they go on until its last call has ended.
+        self._own_feeds: set[asyncio.Task[Any]] = set()
+        self._callers: dict[asyncio.Task[Any], Caller] = {}
+        self._cut: dict[asyncio.Task[Any], TenantryError] = {}
         self._stopping = False
         self._draining = False
         self._durations = telemetry.meter.create_histogram(
@@ -106,22 +126,23 @@ class Guard:
         async def run(context: Any, body: Body) -> bytes | None:
             return await self._run(method, context, body)
 
-        return over_bytes(handler, run, self._limits.message_bytes)
+        check = self._check_caller if access.caller == "required" else _nothing
+        return over_bytes(handler, run, self._limits.message_bytes, check)
 
     @property
     def running(self) -> int:
-        """How many calls are being served."""
-        return len(self._running)
+        """How many calls are being served, without feeds of this process to itself."""
+        return len(self._running) - len(self._own_feeds)
 
     def stop(self) -> None:
-        """Ends feeds at once, since they never end by themselves; other calls are taken until `end`."""
+        """Ends others' feeds at once, since they never end by themselves; other calls are taken until `end`."""
         self._stopping = True
         _cancel(self._feeds)
 
     async def idle(self, within_s: float) -> None:
         """Returns when no call runs, or after this time."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=within_s)
+        if running := self._running - self._own_feeds:
+            await asyncio.wait(running, timeout=within_s)
 
     async def end(self) -> None:
         """Takes nothing new, and ends what still runs as UNAVAILABLE."""
@@ -135,14 +156,17 @@ class Guard:
         span = trace.INVALID_SPAN
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            self._take_seat(method, task)
+            self._take_seat(method, task, method.feed and context.peer() == PEER)
             metadata = unique(context.invocation_metadata())
             certified = peer.certified(context.auth_context(), time.time())
             request_id = _request_id(metadata.get(call.REQUEST_ID))
             call.CURRENT.set(call.Call(request_id=request_id, service=self._room))
             if method.traced:
                 span = self._open_span(method, metadata, certified)
-            remaining = await self._enter(method, context, metadata, certified, request_id, span, ending)
+            if method.access.audience != "mesh" and not _is_inside(metadata, certified):
+                # Nobody of the mesh sent it on: the answer says, as kit's edge does, by which id people may ask for its trace.
+                context.set_trailing_metadata(((call.REQUEST_ID, request_id),))
+            remaining = await self._enter(method, context, metadata, certified, request_id, span, ending, task)
             if remaining is not None and remaining <= self._limits.call_s:
                 response = await body()  # The transport ends it.
             else:
@@ -151,6 +175,9 @@ class Guard:
                 context.set_trailing_metadata((*(context.trailing_metadata() or ()), *_about(span)))
             return response
         except TenantryError as error:
+            refusal = refusal_of(method.name, method.access, ending.verified.caller, ending.verified.identity, error)
+            if refusal is not None:
+                self._note(refusal)
             await self._refuse(method, context, error, ending)
         except aio.AbortError:
             ending.code = _code_name(context.code())
@@ -163,20 +190,39 @@ class Guard:
         finally:
             self._running.discard(task)
             self._feeds.discard(task)
+            self._own_feeds.discard(task)
+            self._callers.pop(task, None)
+            self._cut.pop(task, None)
             self._close(method, span, ending, time.monotonic() - started)
 
-    def _take_seat(self, method: Method, task: "asyncio.Task[Any]") -> None:
-        if self._ends(method):
+    def _take_seat(self, method: Method, task: "asyncio.Task[Any]", own: bool) -> None:
+        if self._draining or (self._stopping and method.feed and not own):
             raise _gone()
         if len(self._running) >= self._limits.concurrent_calls:
             raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
         self._running.add(task)
         if method.feed:
-            self._feeds.add(task)
+            (self._own_feeds if own else self._feeds).add(task)
 
-    def _ends(self, method: Method) -> bool:
-        """Whether the room no longer serves such a call."""
-        return self._draining or (self._stopping and method.feed)
+    def _check(self, caller: Caller) -> None:
+        refused = self._revocations.refusal(caller)
+        if refused is not None:
+            raise refused
+
+    def _check_caller(self) -> None:
+        """Again before each message of a stream: a process that stood still must not go on where it was."""
+        caller = call.CURRENT.get().caller
+        if caller is not None:
+            self._check(caller)
+
+    def _cut_refused(self) -> None:
+        """Ends the running calls of callers who would be refused now."""
+        for task, caller in tuple(self._callers.items()):
+            refused = self._revocations.refusal(caller)
+            if refused is not None:
+                self._cut[task] = refused
+                del self._callers[task]
+                task.cancel()
 
     async def _enter(
         self,
@@ -187,6 +233,7 @@ class Guard:
         request_id: str,
         span: trace.Span,
         ending: Ending,
+        task: "asyncio.Task[Any]",
     ) -> float | None:
         verified = await self._authenticator.authenticate(method.path, method.access, metadata, certified)
         if call.FORWARDED in metadata:
@@ -194,10 +241,14 @@ class Guard:
             # the caller may not do by itself.
             verified = Verified(verified.caller, None)
         caller = verified.caller
+        ending.verified = verified
         if caller is not None:
             ending.tier = caller.tier
             if span.is_recording():
                 telemetry.mark(span, caller.tenant, caller.tier)
+            if method.access.caller == "required":
+                self._check(caller)
+                self._callers[task] = caller
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())
         call.CURRENT.set(
@@ -224,9 +275,12 @@ class Guard:
 
     def _open_span(self, method: Method, metadata: dict[str, str], certified: str | None) -> trace.Span:
         # Outsiders can't join a trace: only a service, by its certificate or a token (verified next), names its parent.
-        inside = certified is not None or call.SERVICE in metadata
+        inside = _is_inside(metadata, certified)
         parent = tracecontext.parent(metadata.get(call.TRACEPARENT) if inside else None)
-        span = telemetry.start_span(self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes)
+        links = () if inside else tracecontext.links(metadata.get(call.CLIENT_TRACEPARENT))
+        span = telemetry.start_span(
+            self._room, method.path[1:], parent, trace.SpanKind.SERVER, method.attributes, links
+        )
         # The task, and with it the context, is this call's own: nothing to detach.
         otel.attach(trace.set_span_in_context(span, tracecontext.EMPTY))
         return span
@@ -235,7 +289,9 @@ class Guard:
         if task.cancelling() == 0:
             # Nobody cancelled the call: something that the handler awaited was cancelled, and gRPC would never answer.
             await self._refuse(method, context, Internal("what the handler waited for was cancelled"), ending)
-        if self._ends(method):
+        if task in self._cut:
+            await self._refuse(method, context, self._cut[task], ending)
+        if self._draining or (self._stopping and method.feed):
             await self._refuse(method, context, _gone(), ending)
         remaining = context.time_remaining()
         ending.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"
@@ -279,6 +335,11 @@ class Guard:
         span.end()
 
 
+def _is_inside(metadata: dict[str, str], certified: str | None) -> bool:
+    """Whether a service sent the call on, by its certificate or a token (verified later); Envoy's brings a client's call."""
+    return certified not in (None, EDGE) or call.SERVICE in metadata
+
+
 def _request_id(given: str | None) -> str:
     """The sender's id if it is one, else a new one: it goes into logs and spans before anybody is verified."""
     return given if given is not None and _REQUEST_ID.fullmatch(given) else ids.new_id("req")
@@ -298,6 +359,10 @@ def unique(pairs: Any) -> dict[str, str]:
 def _cancel(tasks: "set[asyncio.Task[Any]]") -> None:
     for task in tuple(tasks):
         task.cancel()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _gone() -> Unavailable:

@@ -1,7 +1,9 @@
 """Turns a servicer's method, which speaks messages, into a handler of bytes whose calls go through a pipeline."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -9,12 +11,14 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from tenantry.kit.errors import Internal, InvalidArgument, Reason
+from tenantry.kit.inprocess_context import PEER
 
 Body = Callable[[], Awaitable[bytes | None]]
 # Runs the body, which decodes, handles and encodes, between what comes before and after it.
 Run = Callable[[Any, Body], Awaitable[bytes | None]]
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
+_BEGUN_WITHIN_S = 1.0
 
 
 class StreamContext:
@@ -41,13 +45,15 @@ class StreamContext:
 
 
 def over_bytes(
-    handler: "grpc.RpcMethodHandler[Any, Any]", run: Run, message_bytes: int
+    handler: "grpc.RpcMethodHandler[Any, Any]", run: Run, message_bytes: int, check: Callable[[], None]
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """The handler of bytes. A message, either way, has at most `message_bytes`."""
+    """The handler of bytes. A message, either way, has at most `message_bytes`; each of a stream goes out after `check`,
+    which may raise."""
     decode = decoder(handler.request_deserializer, message_bytes)
     encode = encoder(handler.response_serializer, message_bytes)
     of = cast(Any, handler)
     if handler.response_streaming:
+        encode = _checked(check, encode)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(_streaming(of.stream_stream, run, decode, encode, True))
         return grpc.unary_stream_rpc_method_handler(_streaming(of.unary_stream, run, decode, encode, False))
@@ -86,8 +92,10 @@ def _streaming(behaviour: Any, run: Run, decode: Decode, encode: Encode, streams
                 await answer
                 return
             try:
+                write = context.write if context.peer() == PEER else partial(_begin, context)
                 async for message in answer:
-                    await context.write(encode(message))
+                    await write(encode(message))
+                    write = context.write
             finally:
                 # The handler's own clean-up runs now and in this task, not whenever the generator is collected.
                 if inspect.isasyncgen(answer):
@@ -96,6 +104,17 @@ def _streaming(behaviour: Any, run: Run, decode: Decode, encode: Encode, streams
         await run(context, body)
 
     return respond
+
+
+async def _begin(context: Any, message: bytes) -> None:
+    """Sends the first message. A call that is cancelled in the midst of that waits for it: gRPC would take its headers for not
+    sent yet, send them again with the status, fail at that, and leave the client without an end."""
+    writing = asyncio.ensure_future(context.write(message))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait((writing,), timeout=_BEGUN_WITHIN_S)
+        raise
 
 
 def decoder(parse: Decode | None, limit: int) -> Decode:
@@ -122,6 +141,14 @@ def encoder(serialise: Encode | None, limit: int) -> Encode:
         return data
 
     return encode
+
+
+def _checked(check: Callable[[], None], encode: Encode) -> Encode:
+    def checked(message: Any) -> bytes:
+        check()
+        return encode(message)
+
+    return checked
 
 
 async def _decoded(requests: AsyncIterator[bytes], decode: Decode) -> AsyncIterator[Any]:

@@ -23,12 +23,16 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, telemetry
 from tenantry.kit.assertion import Keyring, LoadKeys, TokenAuthenticator
+from tenantry.kit.audit_mesh import deliver_by
+from tenantry.kit.audit_refusals import Refusals
 from tenantry.kit.certificate import CertificateFiles
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.edge import Edge
 from tenantry.kit.errors import TenantryError
 from tenantry.kit.guard import Limits
+from tenantry.kit.revocation_feed import RevocationFeed
+from tenantry.kit.revocations import Revocations
 from tenantry.kit.server import Listener, OpenRoom, Registry, Room, open_room, until_stopped
 from tenantry.kit.settings import MeshSettings, mesh_settings
 from tenantry.kit.token_file import TokenFile
@@ -38,6 +42,7 @@ log = logging.getLogger(__name__)
 Build = Callable[[Any, Mesh], AbstractAsyncContextManager[Room]]
 Work = Callable[[], Awaitable[None]]
 _AGAIN_S = 1.0
+_HEARD_WITHIN_S = 1.0
 _METRICS_EVERY_MS = 10_000
 
 
@@ -107,17 +112,20 @@ async def hosting(
     *,
     exporters: Sequence[SpanExporter] = (),
     signing_keys: LoadKeys | None = None,
+    revocations: Revocations | None = None,
 ) -> AsyncGenerator[Host]:
     """Serves the rooms while the block runs.
 
-    Without `signing_keys` they are the hosted tenancy's own, or asked of tenancy over the mesh.
+    Without `signing_keys` they are the hosted tenancy's own, or asked of tenancy over the mesh. Without `revocations` they are
+    heard from tenancy; until then health says NOT_SERVING.
     """
     clock = SystemClock()
     registry = Registry(one.name for one in hosted)
     async with AsyncExitStack() as stack:
         meshes = {one.name: await _mesh(stack, one.name, settings, registry, clock) for one in hosted}
         _record(settings, meshes[hosted[0].name][0], exporters)
-        rooms = await _build(stack, hosted, meshes, settings, clock, signing_keys)
+        refusals = {name: Refusals(deliver_by(mesh), clock) for name, (mesh, _) in meshes.items()}
+        rooms, heard = await _build(stack, hosted, meshes, settings, clock, signing_keys, revocations, refusals)
         certificates = [mesh.certificate for mesh, _ in meshes.values() if mesh.certificate is not None]
         listener = Listener(rooms, settings.listen, shared_port=settings.shared_port, certificates=certificates)
         for room in rooms:
@@ -126,16 +134,27 @@ async def hosting(
         stack.push_async_callback(listener.drain, settings.drain_s)
         # What clients' last calls left is sent while insight, perhaps hosted here, still takes calls.
         stack.push_async_callback(asyncio.to_thread, telemetry.flush)
+        for gathered in refusals.values():
+            stack.push_async_callback(gathered.close)
+        ready = asyncio.create_task(_serving(listener, heard))
+        stack.push_async_callback(_end, [ready])
+        # Calls that come before the first word of tenancy are refused, so whoever can wait a little does.
+        await asyncio.wait((ready,), timeout=_HEARD_WITHIN_S)
         edge = None
         if "gateway" in meshes and settings.edge_listen:
-            edge = Edge(meshes["gateway"][0], settings)
+            edge = Edge(meshes["gateway"][0], settings, refusals["gateway"].note)
             await edge.start()
             stack.push_async_callback(edge.drain, settings.drain_s)
-        await listener.serving()
         edge_address = _at(settings.edge_listen, edge.port) if edge else ""
         host = Host(_at(settings.listen, listener.port), edge_address, registry)
         log.info("serving %s at %s %s", ", ".join(meshes), host.mesh, host.edge)
         yield host
+
+
+async def _serving(listener: Listener, revocations: Revocations) -> None:
+    """Health says SERVING once it is known who was revoked."""
+    await revocations.known.wait()
+    await listener.serving()
 
 
 async def _mesh(
@@ -179,7 +198,9 @@ async def _build(
     settings: MeshSettings,
     clock: Clock,
     signing_keys: LoadKeys | None,
-) -> list[OpenRoom]:
+    revocations: Revocations | None,
+    refusals: Mapping[str, Refusals],
+) -> tuple[list[OpenRoom], Revocations]:
     built = [await stack.enter_async_context(one.build(one.settings, meshes[one.name][0])) for one in hosted]
     # Spans are sent while insight, perhaps hosted here, is still open: this runs before the rooms close.
     stack.push_async_callback(asyncio.to_thread, telemetry.stop)
@@ -187,12 +208,18 @@ async def _build(
     keyring = Keyring(local or _fetch_keys(meshes[hosted[0].name][0]), clock)
     authenticator = TokenAuthenticator(keyring, clock)
     limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
-    rooms = [open_room(room, authenticator, limits) for room in built]
+    heard = Revocations(clock) if revocations is None else revocations
+    rooms = [open_room(room, authenticator, limits, heard, refusals[room.name].note) for room in built]
     work = [(room.name, task) for room in built for task in room.background]
     work += [(name, fresh) for name, (_, fresh) in meshes.items()]
+    work += [(name, gathered.run) for name, gathered in refusals.items()]
+    if revocations is None:
+        first = hosted[0].name
+        feed = RevocationFeed(meshes[first][0].channel("tenancy"), heard, clock)
+        work += [(first, feed.run), (first, heard.watch_age)]
     tasks = [asyncio.create_task(_supervised(name, task, clock)) for name, task in work]
     stack.push_async_callback(_end, tasks)
-    return rooms
+    return rooms, heard
 
 
 def _fetch_keys(mesh: Mesh) -> LoadKeys:

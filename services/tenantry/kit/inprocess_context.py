@@ -9,6 +9,8 @@ from grpc import aio
 from tenantry.kit.exchange import Exchange, Pairs
 from tenantry.kit.peer import AuthContext
 
+PEER = "inprocess:"
+
 
 class InProcessContext(aio.ServicerContext[Any, Any]):
     """The server's end of an exchange. `peer` says who is at the other end."""
@@ -61,7 +63,7 @@ class InProcessContext(aio.ServicerContext[Any, Any]):
         """Nothing is sent, so nothing is compressed."""
 
     def peer(self) -> str:
-        return "inprocess:"
+        return PEER
 
     def peer_identities(self) -> Iterable[bytes] | None:
         return None

@@ -18,9 +18,11 @@ from grpc_reflection.v1alpha import reflection
 
 from tenantry.kit import call, network, secure
 from tenantry.kit.access import FOREIGN, Authenticator
+from tenantry.kit.audit_refusals import Refusal, nobody_notes
 from tenantry.kit.certificate import Shown
 from tenantry.kit.guard import Guard, Limits
 from tenantry.kit.inprocess import Handlers
+from tenantry.kit.revocations import Revocations
 
 Servicer = tuple[Callable[[Any, Any], None], Any]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -75,9 +77,15 @@ class _Collector:
             self.handlers[f"/{service_name}/{name}"] = handler
 
 
-def open_room(room: Room, authenticator: Authenticator, limits: Limits) -> OpenRoom:
+def open_room(
+    room: Room,
+    authenticator: Authenticator,
+    limits: Limits,
+    revocations: Revocations,
+    note: Callable[[Refusal], None] = nobody_notes,
+) -> OpenRoom:
     """Guards every handler of the room. Raises LookupError if one has no complete access option."""
-    guard = Guard(room.name, authenticator, limits)
+    guard = Guard(room.name, authenticator, limits, revocations, note)
     collector = _Collector()
     for add_to_server, servicer in room.servicers:
         add_to_server(servicer, collector)

@@ -89,7 +89,9 @@ def from_rpc_error(failure: aio.AioRpcError, service: str = "") -> TenantryError
     for key, value in failure.trailing_metadata() or ():
         if key == DETAILS and isinstance(value, bytes):
             try:
-                return from_status(status_pb2.Status.FromString(value))
+                error = from_status(status_pb2.Status.FromString(value))
+                error.noted = True  # by the service that refused
+                return error
             except (ValueError, DecodeError):
                 break
     return _without_details(failure, service)

@@ -47,6 +47,12 @@ def parent(header: str | None) -> trace.Span:
     return trace.NonRecordingSpan(context) if context.is_valid else trace.INVALID_SPAN
 
 
+def links(header: str | None) -> tuple[trace.Link, ...]:
+    """The trace that a client says it has, linked, since nobody continues it."""
+    theirs = parent(header).get_span_context()
+    return (trace.Link(theirs),) if theirs.is_valid else ()
+
+
 def header(span: trace.Span) -> str | None:
     """The header that makes the receiver's span a child of `span`; None outside of any trace."""
     if isinstance(span, Unrecorded):

@@ -7,7 +7,8 @@ from functools import partial
 
 from tenantry.api.models.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from tenantry.api.models.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from tenantry.kit import lifecycle
+from tenantry.kit import audit_outbox, lifecycle
+from tenantry.kit.audit_mesh import deliver_by
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
@@ -73,7 +74,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 ),
                 (lifecycle.add_to_server, lifecycle.LifecycleService(registry.provision, registry.deprovision)),
             ],
-            [Poller(database, [holdings]).run],
+            [Poller(database, [holdings]).run, audit_outbox.Sender(database, deliver_by(mesh), clock).run],
         )
     finally:
         await openai.close()

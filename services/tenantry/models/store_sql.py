@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tenantry.kit import changes, tenants
+from tenantry.kit import audit_outbox, changes, tenants
 from tenantry.kit.errors import Aborted, AlreadyExists, Conflict, Reason, ResourceExhausted
 from tenantry.kit.owner import Tenant
 from tenantry.kit.sql import Database
@@ -124,6 +124,7 @@ class SqlModelStore:
             if (await connection.execute(count)).scalar_one() >= MAX_MODELS:
                 raise _too_many("models", MAX_MODELS)
             await connection.execute(insert(_models).values(asdict(model)))
+            await audit_outbox.append(connection, owner, "RegisterModel", model.model)
 
     async def deregister(self, owner: Owner, model: str) -> bool:
         mine = (_models.c.tenant == tenant_of(owner)) & (_models.c.model == model)
@@ -132,6 +133,7 @@ class SqlModelStore:
                 await _require_tenant(connection, owner.id)
             gone = await connection.execute(delete(_models).where(mine))
             if gone.rowcount:
+                await audit_outbox.append(connection, owner, "DeregisterModel", model)
                 await changes.record(connection, KIND, key_of(owner))
             return gone.rowcount > 0
 
@@ -147,6 +149,7 @@ class SqlModelStore:
                     changed = update(_policies).where(mine).values(policy=text, version=_policies.c.version + 1)
                     if not (await connection.execute(changed)).rowcount:
                         raise _changed_meanwhile()
+                await audit_outbox.append(connection, tenant, "UpdateRoutingPolicy", tenant.id)
                 await changes.record(connection, KIND, key_of(tenant))
         except Conflict:
             raise _changed_meanwhile() from None
@@ -166,6 +169,7 @@ class SqlModelStore:
             if tenant:
                 await _require_tenant(connection, tenant)
             await connection.execute(delete(_credentials).where(mine))
+            await audit_outbox.append(connection, owner, "SetProviderCredential", provider.value)
             if sealed is None:
                 return
             count = select(func.count()).select_from(_credentials).where(_credentials.c.tenant == tenant)

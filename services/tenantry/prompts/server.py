@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tenantry.api.prompts.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
-from tenantry.kit import lifecycle
+from tenantry.kit import audit_outbox, lifecycle
+from tenantry.kit.audit_mesh import deliver_by
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
@@ -35,7 +36,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 (add_PromptServiceServicer_to_server, PromptService(prompts, store)),
                 (lifecycle.add_to_server, lifecycle.LifecycleService(prompts.provision, prompts.deprovision)),
             ],
-            [poller.run],
+            [poller.run, audit_outbox.Sender(database, deliver_by(mesh), SystemClock()).run],
         )
     finally:
         await renderer.close()

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Column, Float, Integer, MetaData, RowMapping, Table, Text, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tenantry.kit import changes, tenants
+from tenantry.kit import audit_outbox, changes, tenants
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Aborted, AlreadyExists, Conflict, NotFound, Reason, ResourceExhausted
 from tenantry.kit.owner import Tenant
@@ -79,6 +79,7 @@ class SqlPromptStore:
                 count = select(func.count()).select_from(_prompts).where(_prompts.c.tenant == tenant.id)
                 if (await connection.execute(count)).scalar_one() >= MAX_PROMPTS:
                     raise _too_many("prompts", MAX_PROMPTS)
+                await audit_outbox.append(connection, tenant, "CreatePrompt", prompt, clock=self._clock)
                 return await self._insert(connection, tenant, prompt, source, author)
         except Conflict:
             message = f"the prompt {prompt} exists; update it, or choose another name"
@@ -91,6 +92,7 @@ class SqlPromptStore:
                 if revision > MAX_REVISIONS:
                     raise _too_many("revisions", MAX_REVISIONS)
                 await connection.execute(insert(_revisions).values(self._row(tenant, prompt, revision, source, author)))
+                await audit_outbox.append(connection, tenant, "UpdatePrompt", prompt, clock=self._clock)
                 return await self._change(
                     connection, tenant, prompt, version, production_revision=revision, latest_revision=revision
                 )
@@ -102,6 +104,7 @@ class SqlPromptStore:
         async with self._database.write() as connection:
             await _current(connection, tenant, prompt, version)
             await _revision(connection, tenant, prompt, revision)
+            await audit_outbox.append(connection, tenant, "RollbackPrompt", prompt, clock=self._clock)
             return await self._change(connection, tenant, prompt, version, production_revision=revision)
 
     async def delete(self, tenant: Tenant, prompt: str, version: int) -> None:
@@ -109,6 +112,7 @@ class SqlPromptStore:
             await _current(connection, tenant, prompt, version)
             for table in (_prompts, _revisions):
                 await connection.execute(delete(table).where(table.c.tenant == tenant.id, table.c.prompt == prompt))
+            await audit_outbox.append(connection, tenant, "DeletePrompt", prompt, clock=self._clock)
             await changes.record(connection, KIND, key_of(tenant, prompt))
 
     async def get(self, tenant: Tenant, prompt: str, revision: int) -> tuple[Prompt, Revision]:

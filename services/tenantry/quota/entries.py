@@ -18,6 +18,14 @@ class Limits:
     concurrent_requests: int
 
 
+@dataclass(frozen=True, slots=True)
+class CallLimit:
+    """How many calls of any kind may enter the mesh, and how many of them at once."""
+
+    calls_per_minute: int
+    burst: int
+
+
 NO_OVERRIDES = Limits(0, 0, 0, 0, 0)
 
 

@@ -10,7 +10,7 @@ import hashlib
 from functools import lru_cache
 
 from tenantry.kit.keys import redis_key
-from tenantry.kit.owner import Platform, Tenant
+from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
 
 BUCKETS = 256
 _KINDS = ("counters", "holds", "nonces", "ends", "outbox")
@@ -51,6 +51,16 @@ def counters_field(owner: Tenant) -> str:
 def nonce_field(owner: Tenant, nonce: str) -> str:
     """A nonce is its tenant's: another tenant's equal nonce is another one."""
     return f"{counters_field(owner)}{len(nonce)}:{nonce}"
+
+
+def calls_key(owner: Owner) -> str:
+    """How many calls of the owner's entered lately. It ends by itself."""
+    match owner:
+        case Tenant(organisation, _) | Organisation(organisation):
+            slot = slot_of(bucket_of(organisation))
+        case _:
+            slot = "quota"
+    return redis_key(slot, "calls", owner)
 
 
 def schema_key() -> str:

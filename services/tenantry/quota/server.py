@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
+from tenantry.api.quota.v1.call_service_pb2_grpc import add_CallServiceServicer_to_server
 from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
-from tenantry.kit import lifecycle, redis
+from tenantry.kit import audit_outbox, lifecycle, redis
+from tenantry.kit.audit_mesh import deliver_by
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
@@ -15,15 +18,23 @@ from tenantry.kit.key_file import read_or_make
 from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
+from tenantry.quota.calls import Calls
 from tenantry.quota.entries import TenantLimits
 from tenantry.quota.keys import BUCKETS
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.reservations import Reservations
-from tenantry.quota.service import LimitService, ReservationService, SettlementService
+from tenantry.quota.service import (
+    CallService,
+    LimitService,
+    RateLimitService,
+    ReservationService,
+    SettlementService,
+)
 from tenantry.quota.settings import Settings
 from tenantry.quota.settlements import Settlements, Upkeep
 from tenantry.quota.store_redis import RedisBooks
+from tenantry.quota.store_redis_calls import RedisCallCounters
 from tenantry.quota.store_sql import KIND, SqlTenants
 from tenantry.quota.tenants import TenantLifecycle
 
@@ -48,18 +59,26 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         upkeep = Upkeep(books, outbox, clock)
         reservations = ReservationService(Reservations(books, remembered.get, secret))
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
+        calls = Calls(RedisCallCounters(connection), remembered.get)
         yield Room(
             "quota",
             [
                 (add_ReservationServiceServicer_to_server, reservations),
                 (add_LimitServiceServicer_to_server, LimitService(limits)),
                 (add_SettlementServiceServicer_to_server, settlements),
+                (add_CallServiceServicer_to_server, CallService(calls)),
+                (add_RateLimitServiceServicer_to_server, RateLimitService(calls)),
                 (
                     lifecycle.add_to_server,
                     lifecycle.LifecycleService(tenant_lifecycle.provision, tenant_lifecycle.deprovision),
                 ),
             ],
-            [poller.run, upkeep.announce, upkeep.sweep],
+            [
+                poller.run,
+                upkeep.announce,
+                upkeep.sweep,
+                audit_outbox.Sender(database, deliver_by(mesh), clock).run,
+            ],
         )
     finally:
         await connection.close()

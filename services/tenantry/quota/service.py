@@ -1,4 +1,4 @@
-"""Quota's three contracts: protobuf to use case and back."""
+"""Quota's contracts, and Envoy's of rate limits: protobuf to use case and back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,15 +7,21 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
+from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2 as rls_pb
+from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2_grpc as rls_grpc
+from tenantry.api.quota.v1 import call_service_pb2 as call_pb
+from tenantry.api.quota.v1 import call_service_pb2_grpc as call_grpc
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1 import limit_service_pb2_grpc as limit_grpc
 from tenantry.api.quota.v1 import reservation_service_pb2 as pb
 from tenantry.api.quota.v1 import reservation_service_pb2_grpc as reservation_grpc
 from tenantry.api.quota.v1 import settlement_service_pb2 as settlement_pb
 from tenantry.api.quota.v1 import settlement_service_pb2_grpc as settlement_grpc
-from tenantry.kit import caller, telemetry
+from tenantry.kit import caller, envoy, telemetry
+from tenantry.kit.errors import InvalidArgument, ResourceExhausted, Unavailable
 from tenantry.kit.messages import time_message, usage_message, usage_of
 from tenantry.quota import receipts
+from tenantry.quota.calls import Calls, owner_of
 from tenantry.quota.entries import Batch, Cursor, Limits, Settled
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.receipts import Receipt
@@ -143,6 +149,41 @@ class SettlementService(settlement_grpc.SettlementServiceServicer):
     async def _acknowledge(self, requests: AsyncIterator[settlement_pb.StreamSettledUsageRequest]) -> None:
         async for request in requests:
             await self._settlements.acknowledge(_cursors_of(request.cursors))
+
+
+class CallService(call_grpc.CallServiceServicer):
+    """Serves the contract of the same name."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def AdmitCall(self, request: call_pb.AdmitCallRequest, context: Context) -> call_pb.AdmitCallResponse:
+        current = caller.current()
+        await self._calls.admit(owner_of(current.tenant, current.organisation))
+        return call_pb.AdmitCallResponse()
+
+
+class RateLimitService(rls_grpc.RateLimitServiceServicer):
+    """Envoy's contract. Whose a call is comes from Envoy alone, which has it from tenancy's answer."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def ShouldRateLimit(self, request: rls_pb.RateLimitRequest, context: Context) -> rls_pb.RateLimitResponse:
+        if len(request.descriptors) != 1:
+            raise InvalidArgument("descriptors", "is not one: a call has one owner")
+        named = {entry.key: entry.value for entry in request.descriptors[0].entries}
+        owner = owner_of(named.get(envoy.TENANT, ""), named.get(envoy.ORGANISATION, ""))
+        try:
+            await self._calls.admit(owner, request.hits_addend or 1)
+        except (ResourceExhausted, Unavailable) as refused:
+            # Unavailable too: as an error of this RPC it would reach the client without its reason.
+            return rls_pb.RateLimitResponse(
+                overall_code=rls_pb.RateLimitResponse.OVER_LIMIT,
+                response_headers_to_add=envoy.refusal_headers(refused),
+                raw_body=refused.message.encode(),
+            )
+        return rls_pb.RateLimitResponse(overall_code=rls_pb.RateLimitResponse.OK)
 
 
 def _time(at_us: int) -> Timestamp:

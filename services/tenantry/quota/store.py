@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tenantry.kit.owner import Platform, Tenant
-from tenantry.quota.entries import Ask, Batch, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
+from tenantry.kit.owner import Owner, Platform, Tenant
+from tenantry.quota.entries import Ask, Batch, CallLimit, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
 
 # The most that a batch of the outbox holds; behind one that is full there may be more.
 ENTRIES_A_BATCH = 200
@@ -39,6 +39,14 @@ class Books(Protocol):
 
     async def sweep(self, owner: Platform) -> int:
         """Look at all that has ended in every bucket; how much that was."""
+        ...
+
+
+class CallCounters(Protocol):
+    """How many calls entered, in counters that nothing else counts in."""
+
+    async def count(self, owner: Owner, calls: int, limit: CallLimit) -> int:
+        """Count the calls, all or none; microseconds to wait: 0 if they were counted, NEVER if they can't ever be."""
         ...
 
 

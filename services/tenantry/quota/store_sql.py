@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text, delete, insert, select, update
 
-from tenantry.kit import changes, tenants
+from tenantry.kit import audit_outbox, changes, tenants
 from tenantry.kit.errors import Aborted, Conflict, Reason
 from tenantry.kit.owner import Tenant
 from tenantry.kit.sql import Database
@@ -71,6 +71,7 @@ class SqlTenants:
                     changed = update(_overrides).where(mine, _overrides.c.version == version).values(**values)
                     if (await connection.execute(changed)).rowcount == 0:
                         raise _changed("")  # PostgreSQL let another transaction write between our read and our write
+                await audit_outbox.append(connection, owner, "UpdateQuotaLimits", owner.id)
                 await changes.record(connection, KIND, owner.id)
         except Conflict:
             raise _changed("") from None

@@ -1,18 +1,19 @@
-"""API keys: make, list and revoke them."""
+"""API keys: make, list, change and revoke them."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantry.kit import owner
 from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import InvalidArgument, Reason, ResourceExhausted, TenantryError
+from tenantry.kit.errors import Aborted, InvalidArgument, Reason, ResourceExhausted, TenantryError
 from tenantry.kit.ids import new_id
+from tenantry.kit.revocations import KEEP_S, not_active
 from tenantry.tenancy import audit, credentials
 from tenantry.tenancy.paging import Page, cut
-from tenantry.tenancy.reach import may_name_organisation, not_active, not_found, own, owner_of, reached
+from tenantry.tenancy.reach import may_name_organisation, not_found, own, owner_of, reached
 from tenantry.tenancy.records import ApiKey, TenantState
-from tenantry.tenancy.rights import Grant, check_grant
+from tenantry.tenancy.rights import Grant, check_grant, takes_away
 from tenantry.tenancy.store import PLATFORM, Store, Transaction
 from tenantry.tenancy.validity import check_still_valid
 
@@ -45,16 +46,16 @@ class ApiKeys:
     async def create(self, caller: Caller, wanted: NewKey) -> tuple[ApiKey, str]:
         """The new key and its secret, which is in no store."""
         now_ns = self._clock.now_ns()
-        if wanted.grant.expires_ns is not None and wanted.grant.expires_ns <= now_ns:
-            raise InvalidArgument("expire_time", "is not in the future")
+        _check_end(wanted.grant, now_ns)
         async with self._store.write() as tx:
             makers = await check_still_valid(tx, caller, now_ns)
             whose = await self._owner_to_be(tx, caller, wanted)
             check_grant(caller, makers.expires_ns if makers else None, wanted.grant)
-            if await tx.keys.count(whose) >= MAX_KEYS:
+            # Revoked ones count while services remember them: making and revoking keys can't fill their memory.
+            if await tx.keys.count(whose, now_ns - round(KEEP_S * 1e9)) >= MAX_KEYS:
                 raise ResourceExhausted(
                     Reason.TOO_MANY,
-                    f"there are {MAX_KEYS} keys already; revoke some",
+                    f"there are {MAX_KEYS} keys already; revoke some, which count for {KEEP_S / 60:g} minutes more",
                     kind="api-key",
                     limit=str(MAX_KEYS),
                 )
@@ -70,12 +71,38 @@ class ApiKeys:
             found = await tx.keys.list(whose, page, self._clock.now_ns() - REVOKED_SHOWN_NS)
         return cut(found, page, lambda key: key.id)
 
+    async def update(self, caller: Caller, tenant: str, key_id: str, version: int, grant: Grant) -> ApiKey:
+        """The key with `grant` in the place of what it might do, unless it changed since `version`."""
+        now_ns = self._clock.now_ns()
+        _check_end(grant, now_ns)
+        async with self._store.write() as tx:
+            callers = await check_still_valid(tx, caller, now_ns)
+            key = self._named_key(caller, tenant, await tx.keys.lock(PLATFORM, key_id))
+            if key.version != version:
+                message = "the key changed since that version; read it again"
+                raise Aborted(Reason.VERSION_CONFLICT, message, version=str(key.version))
+            if key.revoked_ns is not None:
+                raise InvalidArgument("key_id", "is that of a revoked key, which stays so; make another")
+            check_grant(caller, callers.expires_ns if callers else None, grant)
+            whose = key_owner(key)
+            before = Grant(frozenset(key.scopes), key.models, key.collections, key.expires_ns)
+            changed = replace(
+                key,
+                scopes=tuple(sorted(grant.scopes)),
+                models=grant.models,
+                collections=grant.collections,
+                expires_ns=grant.expires_ns,
+            )
+            await tx.keys.change(whose, changed, revokes=takes_away(before, grant))
+            await audit.write(tx, whose, caller, "UpdateApiKey", key_id, now_ns)
+            return await tx.keys.find(PLATFORM, key_id) or changed
+
     async def revoke(self, caller: Caller, tenant: str, key_id: str) -> ApiKey:
         """The key as it is now. An operator may revoke any, an organisation's admin any of the organisation."""
         async with self._store.write() as tx:
             now_ns = self._clock.now_ns()
             await check_still_valid(tx, caller, now_ns)
-            key = await self._find(tx, caller, tenant, key_id)
+            key = self._named_key(caller, tenant, await tx.keys.find(PLATFORM, key_id))
             if key.revoked_ns is None:
                 whose = key_owner(key)
                 await tx.keys.revoke(whose, key_id, now_ns)
@@ -115,17 +142,21 @@ class ApiKeys:
         named = owner.Tenant("", tenant_id or caller.tenant)
         tenant = reached(caller, await (tx.tenants.lock(named) if alive else tx.tenants.get(named)))
         if alive and tenant.state in (TenantState.DELETING, TenantState.DELETED):
-            raise not_active(tenant.state)
+            raise not_active(tenant.state.value)
         return owner_of(tenant)
 
-    async def _find(self, tx: Transaction, caller: Caller, tenant: str, key_id: str) -> ApiKey:
-        key = await tx.keys.find(PLATFORM, key_id)
-        if key is None or (tenant and key.tenant != tenant) or not _may_revoke(caller, key):
+    def _named_key(self, caller: Caller, tenant: str, key: ApiKey | None) -> ApiKey:
+        if key is None or (tenant and key.tenant != tenant) or not _may_change(caller, key):
             raise not_found("api-key")
         return key
 
 
-def _may_revoke(caller: Caller, key: ApiKey) -> bool:
+def _check_end(grant: Grant, now_ns: int) -> None:
+    if grant.expires_ns is not None and grant.expires_ns <= now_ns:
+        raise InvalidArgument("expire_time", "is not in the future")
+
+
+def _may_change(caller: Caller, key: ApiKey) -> bool:
     if caller.tenant:
         return key.tenant == caller.tenant
     return caller.organisation in ("", key.organisation)

@@ -1,34 +1,27 @@
-"""The audit log: reading it, and writing what was refused, which has no transaction to ride on.
+"""The audit logs: reading them, and writing what tenancy itself does and refuses. `audit_recording` takes the others' word."""
 
-Refusals are gathered in a bounded memory and written a few times a second, equal ones once and only so many a minute
-for each log: who is refused a thousand times a second must not fill the disk, or slow down anybody's request.
-"""
+from collections.abc import Sequence
 
-import asyncio
-import logging
-from collections import Counter
-from dataclasses import dataclass
-
-from tenantry.kit import owner, paging
+from tenantry.kit import audit_refusals, owner, paging
+from tenantry.kit.audit import Record
+from tenantry.kit.audit_refusals import OF_ADMINISTRATORS, OF_ALL, Refusal
 from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import InvalidArgument, TenantryError
+from tenantry.kit.errors import InvalidArgument
+from tenantry.tenancy.audit_recording import entry_of, plain
 from tenantry.tenancy.reach import own, owner_of, reached
-from tenantry.tenancy.records import AuditEntry, AuditEvent
+from tenantry.tenancy.records import AuditEntry, AuditEvent, AuditHead
 from tenantry.tenancy.store import Store, Transaction
 
-log = logging.getLogger(__name__)
+__all__ = ["REFUSALS", "AuditLogs", "Refusal", "Refusals", "write"]
 
-# What an administrator did wrong, as against a slip of the pen or a fault of ours.
-REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"})
-_GATHERED = 1000
-_A_MINUTE = 60
-_EVERY_S = 0.25
+REFUSALS = OF_ALL | OF_ADMINISTRATORS
+_LARGEST = 2**62
 
 
 async def write(tx: Transaction, whose: owner.Owner, caller: Caller, action: str, subject: str, now_ns: int) -> None:
     """Enters what the caller did, in the transaction that does it."""
-    await tx.audit.append(whose, AuditEntry(now_ns, caller.principal, action, subject))
+    await tx.audit.append(whose, AuditEntry(now_ns, plain(caller.principal), action, plain(subject)))
 
 
 class AuditLogs:
@@ -37,91 +30,41 @@ class AuditLogs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def list(self, caller: Caller, tenant: str, size: int, token: str) -> tuple[tuple[AuditEvent, ...], str]:
-        """A page of a tenant's log, newest first, and the next page's token. Without a tenant: of the caller's own
-        log."""
+    async def list(
+        self, caller: Caller, tenant: str, from_number: int, size: int, token: str
+    ) -> tuple[tuple[AuditEvent, ...], str, AuditHead]:
+        """A page of a tenant's log, newest first or from a number on, the next page's token, and the log's end. Without a
+        tenant: of the caller's own log."""
         most = paging.size_of(size)
         position = paging.position_of(token, (int,))
-        before = None if position is None else int(position[0])
-        if before is not None and not 0 < before < 2**62:
+        at = None if position is None else int(position[0])
+        if at is not None and not 0 < at < _LARGEST:
             raise InvalidArgument("page.token", "is not a token that this list gave")
+        if not 0 <= from_number < _LARGEST:
+            raise InvalidArgument("from_number", "is out of bounds")
         async with self._store.read() as tx:
             whose: owner.Owner = own(caller)
             if tenant:
                 whose = owner_of(reached(caller, await tx.tenants.get(owner.Tenant("", tenant))))
-            events = await tx.audit.list(whose, before, most + 1)
+            if from_number:
+                # From the first: who adds an event to the tables may give it any number, and it must be seen.
+                first = -_LARGEST if from_number == 1 else from_number
+                events = await tx.audit.list_from(whose, first if at is None else at + 1, most + 1)
+            else:
+                events = await tx.audit.list(whose, at, most + 1)
+            head = await tx.audit.head(whose)
         shown = events[:most]
-        return shown, paging.token_of(shown[-1].number) if len(events) > most else ""
+        return shown, paging.token_of(shown[-1].number) if len(events) > most else "", head
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Who was refused what: it goes into the log of the one who was refused."""
-
-    whose: owner.Owner
-    principal: str
-    action: str
-    subject: str
-    outcome: str
-
-
-class Refusals:
-    """Gathers refusals and writes them. `run` belongs to the room's background."""
+class Refusals(audit_refusals.Refusals):
+    """What tenancy's own use cases refuse, with its subject. `run` belongs to the room's background."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-        self._gathered: dict[Refusal, int] = {}
-        self._written: Counter[owner.Owner] = Counter()
-        self._minute = 0.0
-
-    def note(self, refusal: Refusal) -> None:
-        """Remembers a refusal until it is written."""
-        if refusal in self._gathered or len(self._gathered) >= _GATHERED:
-            return
-        if self._clock.monotonic() - self._minute >= 60.0:
-            self._minute = self._clock.monotonic()
-            self._written.clear()
-        if self._written[refusal.whose] < _A_MINUTE:
-            self._written[refusal.whose] += 1
-            self._gathered[refusal] = self._clock.now_ns()
-
-    async def flush(self) -> None:
-        """Writes what was gathered; what can't be written now is tried again."""
-        gathered, self._gathered = self._gathered, {}
-        if not gathered:
-            return
-        try:
-            async with self._store.write() as tx:
+        async def deliver(records: Sequence[Record], /) -> None:
+            async with store.write() as tx:
                 # In one order everywhere, so that two replicas that write to the same logs don't wait for each other.
-                for refusal in sorted(gathered, key=repr):
-                    await tx.audit.append(refusal.whose, _entry(refusal, gathered[refusal]))
-        except BaseException:
-            self._gathered = gathered | self._gathered
-            raise
+                for record in sorted(records, key=lambda one: repr(one.whose)):
+                    await tx.audit.enter(record.whose, entry_of(record, ""), f":{record.id}", clock.now_ns())
 
-    async def run(self) -> None:
-        """Flushes for ever, and once more at the end."""
-        failing = False
-        try:
-            while True:
-                await self._clock.sleep(_EVERY_S)
-                try:
-                    await self.flush()
-                    failing = False
-                except TenantryError as error:
-                    if not failing:
-                        log.warning("refusals can't be written to the audit log: %s", error.message)
-                    failing = True
-        finally:
-            await asyncio.shield(self._last_flush())
-
-    async def _last_flush(self) -> None:
-        try:
-            await self.flush()
-        except TenantryError as error:
-            log.warning("refusals were lost from the audit log: %s", error.message)
-
-
-def _entry(refusal: Refusal, time_ns: int) -> AuditEntry:
-    return AuditEntry(time_ns, refusal.principal, refusal.action, refusal.subject, refusal.outcome)
+        super().__init__(deliver, clock)

@@ -16,14 +16,15 @@ from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import NotFound, Reason, Unauthenticated
 from tenantry.kit.memory import Memory
+from tenantry.kit.revocations import invalid_key, not_active
 from tenantry.tenancy import credentials
 from tenantry.tenancy.api_keys import key_owner
 from tenantry.tenancy.audit import Refusal, Refusals
-from tenantry.tenancy.reach import not_active, not_found
+from tenantry.tenancy.reach import not_found
 from tenantry.tenancy.records import ApiKey, Tenant, TenantState
 from tenantry.tenancy.signing import Signer
 from tenantry.tenancy.store import KEY_CHANGES, PLATFORM, TENANT_CHANGES, Store
-from tenantry.tenancy.validity import invalid_key, is_valid
+from tenantry.tenancy.validity import is_valid
 
 REMEMBERED = 20_000
 _MISSES = 10_000
@@ -44,6 +45,7 @@ class Authenticated:
 
     assertion: str
     tenant: str
+    organisation: str
     tier: str
     expires_at: float
 
@@ -88,7 +90,7 @@ class Authentication:
             known(tenant.id, tenant.tier.value)
         if tenant is not None and tenant.state is not TenantState.ACTIVE:
             self._refuse(key, "FAILED_PRECONDITION")
-            raise not_active(tenant.state)
+            raise not_active(tenant.state.value)
         return await self._assert(key, tenant)
 
     async def _find(self, credential: str) -> ApiKey:
@@ -134,7 +136,7 @@ class Authentication:
             ends = min(ends, key.expires_ns / 1e9)
         caller = _caller(key, tenant, float(int(ends)))
         assertion, signed_by = await self._signer.sign_caller(caller, now)
-        answer = Authenticated(assertion, caller.tenant, caller.tier, caller.expires_at)
+        answer = Authenticated(assertion, caller.tenant, caller.organisation, caller.tier, caller.expires_at)
         renew_at = min(now + ASSERTION_LIFE_S / 2, caller.expires_at)
         self._issued[key.id] = _Issued(key, tenant, signed_by, renew_at, answer)
         self._issued.move_to_end(key.id)

@@ -1,7 +1,7 @@
 """Makes what the mesh needs before its first start; doing so again changes nothing but the service tokens, which are
 new.
 
-secret file -> tables -> first signing key -> a token for each service -> the first operator's key
+secret file -> tables -> first signing key -> a token for each service and the edge -> the first operator's key
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.kit import key_file
+from tenantry.kit.access import EDGE
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.errors import FailedPrecondition, Reason
 from tenantry.kit.private_file import write_private
@@ -36,7 +37,7 @@ class Initialised:
     tokens: tuple[Path, ...]
 
 
-async def initialise(settings: Settings, services: Sequence[str] = SERVICES) -> Initialised:
+async def initialise(settings: Settings, services: Sequence[str] = (*SERVICES, EDGE)) -> Initialised:
     """All of it, in order."""
     clock = SystemClock()
     async with opened(settings, clock) as (_, store, secret):

@@ -3,8 +3,8 @@ functions."""
 
 from tenantry.kit import owner
 from tenantry.kit.caller import Caller, may_name
-from tenantry.kit.errors import FailedPrecondition, NotFound, PermissionDenied, Reason
-from tenantry.tenancy.records import Tenant, TenantState
+from tenantry.kit.errors import NotFound, PermissionDenied, Reason
+from tenantry.tenancy.records import Tenant
 
 
 def own(caller: Caller) -> owner.Tenant | owner.Organisation | owner.Platform:
@@ -34,11 +34,6 @@ def owner_of(tenant: Tenant) -> owner.Tenant:
 def not_found(kind: str) -> NotFound:
     """What somebody hears who named a thing that is absent or not his."""
     return NotFound(Reason.NOT_FOUND, f"there is no such {kind}", kind=kind)
-
-
-def not_active(state: TenantState) -> FailedPrecondition:
-    """What somebody hears whose tenant is not served."""
-    return FailedPrecondition(Reason.TENANT_NOT_ACTIVE, f"the tenant is {state.value}, not ACTIVE", state=state.value)
 
 
 def only_administrators() -> PermissionDenied:

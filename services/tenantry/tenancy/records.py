@@ -19,6 +19,7 @@ class TenantState(StrEnum):
     ACTIVE = "ACTIVE"
     DELETING = "DELETING"
     DELETED = "DELETED"
+    SUSPENDED = "SUSPENDED"
 
 
 class OperationKind(StrEnum):
@@ -79,6 +80,19 @@ class ApiKey:
     expires_ns: int | None = None
     revoked_ns: int | None = None
     generation: int = 1
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Assertions of a key or tenant below `generation` are refused. `kind` is that of the change log, `number` its place
+    in it; `state` is a tenant's."""
+
+    kind: str
+    id: str
+    generation: int
+    state: TenantState | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +126,19 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What happened, before it has a place in a log. It holds ids, never content."""
+    """What happened, before it has a place in a log. It holds ids, never content.
+
+    `service` is where it happened, "" for tenancy itself; `count` is how many equal ones it stands for.
+    """
 
     time_ns: int
     principal: str
     action: str
     subject: str
     outcome: str = "OK"
+    service: str = ""
+    reason: str = ""
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,15 @@ class AuditEvent:
 
     number: int
     entry: AuditEntry
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The end of a log: its name, and its last event's number and hash."""
+
+    log: str
+    number: int
     hash: bytes
 
 

@@ -41,3 +41,13 @@ def _beyond(mine: tuple[str, ...], given: tuple[str, ...]) -> str | None:
     if not given:
         return ""
     return next((name for name in given if name not in mine), None)
+
+
+def takes_away(before: Grant, after: Grant) -> bool:
+    """Whether a key that had `before` and gets `after` may do less, so that assertions about it must not be believed."""
+    return bool(
+        before.scopes - after.scopes
+        or _beyond(after.models, before.models) is not None
+        or _beyond(after.collections, before.collections) is not None
+        or (after.expires_ns is not None and (before.expires_ns is None or before.expires_ns > after.expires_ns))
+    )

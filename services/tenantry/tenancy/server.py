@@ -3,23 +3,28 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
+from tenantry.api.envoy.service.auth.v3.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from tenantry.api.tenancy.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import add_TenantServiceServicer_to_server
+from tenantry.kit import contracts
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.server import Room
 from tenantry.tenancy.api_keys import ApiKeys
 from tenantry.tenancy.audit import AuditLogs, Refusals
+from tenantry.tenancy.audit_recording import AuditRecording
 from tenantry.tenancy.authentication import Authentication
 from tenantry.tenancy.initialise import opened
 from tenantry.tenancy.lifecycle_mesh import MeshLifecycle
 from tenantry.tenancy.onboarding import Onboarding
 from tenantry.tenancy.operations import Operations
 from tenantry.tenancy.organisations import Organisations
+from tenantry.tenancy.revocations import RevocationFeed
 from tenantry.tenancy.service.audit import AuditService
+from tenantry.tenancy.service.authorization import AuthorizationService
 from tenantry.tenancy.service.identity import IdentityService
 from tenantry.tenancy.service.keys import KeyService
 from tenantry.tenancy.service.tenants import TenantService
@@ -32,13 +37,15 @@ from tenantry.tenancy.tenants import Tenants
 async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     """The room, while the block runs."""
     clock = SystemClock()
+    contracts.load()
     async with opened(settings, clock) as (database, store, secret):
         refusals = Refusals(store, clock)
         signer = Signer(store, secret, clock)
         authentication = Authentication(store, secret.pepper, signer, refusals, clock)
         memories = (authentication.keys, authentication.tenants, signer.memory)
-        store.keep_true(memories)
-        poller = Poller(database, memories)
+        feed = RevocationFeed(store, clock)
+        store.keep_true((*memories, feed))
+        poller = Poller(database, (*memories, feed))
         await poller.poll()
         onboarding = Onboarding(store, MeshLifecycle(mesh), clock)
         keys = ApiKeys(store, secret.pepper, clock)
@@ -55,9 +62,15 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                     TenantService(Organisations(store, clock), tenants, Operations(store, clock), refusals),
                 ),
                 (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
-                (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer)),
-                (add_AuditServiceServicer_to_server, AuditService(AuditLogs(store), refusals)),
+                (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer, feed)),
+                (add_AuthorizationServicer_to_server, AuthorizationService(authentication)),
+                (
+                    add_AuditServiceServicer_to_server,
+                    AuditService(
+                        AuditLogs(store), refusals, AuditRecording(store, clock), contracts.administrators_rpcs
+                    ),
+                ),
             ],
-            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever],
+            [poller.run, onboarding.run, refusals.run, keys.sweep_for_ever, feed.trim_for_ever],
             signing_keys,
         )

@@ -14,8 +14,10 @@ from tenantry.tenancy.records import (
     ApiKey,
     AuditEntry,
     AuditEvent,
+    AuditHead,
     Operation,
     Organisation,
+    Revocation,
     SigningKey,
     Step,
     Tenant,
@@ -28,6 +30,7 @@ PLATFORM = owner.Platform()
 TENANT_CHANGES = "tenant"
 KEY_CHANGES = "api-key"
 SIGNING_CHANGES = "signing-key"
+REVOCATION_CHANGES = "revocation"
 
 
 class Organisations(Protocol):
@@ -57,7 +60,7 @@ class Tenants(Protocol):
         ...
 
     async def set_state(self, owner: owner.Tenant, state: TenantState, operation: str) -> None:
-        """Also raises version and generation."""
+        """Also raises version and generation; of a state that is not served, the generations before are revoked."""
         ...
 
     async def forget_name(self, owner: owner.Tenant) -> None:
@@ -77,17 +80,41 @@ class Keys(Protocol):
         """The owner's own, newest first, without those that were revoked before that time."""
         ...
 
-    async def count(self, owner: owner.Owner) -> int:
-        """How many of the owner's are not revoked."""
+    async def count(self, owner: owner.Owner, revoked_after_ns: int | None = None) -> int:
+        """How many of the owner's are not revoked; those that were after the given time count, too."""
+        ...
+
+    async def lock(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
+        """As `find`, and no other transaction changes it until this one ends."""
+        ...
+
+    async def change(self, owner: owner.Owner, key: ApiKey, *, revokes: bool) -> None:
+        """Writes what the owner's key may do, and raises its version; if the change `revokes`, also its generation, of
+        which those before are revoked."""
         ...
 
     async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
-        """Revokes the owner's key unless it was before, and raises its generation."""
+        """Revokes the owner's key unless it was before, with its generations until now."""
         ...
 
-    async def revoke_all(self, owner: owner.Tenant, now_ns: int) -> int: ...
+    async def revoke_all(self, owner: owner.Tenant, now_ns: int) -> int:
+        """Revokes all keys of a tenant whose own generation is revoked in the same transaction."""
+        ...
+
     async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
         """Deletes keys that were revoked before that time."""
+        ...
+
+
+class Revocations(Protocol):
+    """Who was revoked, one entry a key or tenant: the last. They are entered by what revokes, not here."""
+
+    async def after(self, owner: owner.Platform, number: int, most: int) -> tuple[Revocation, ...]:
+        """Up to `most` entries with higher numbers, in their order."""
+        ...
+
+    async def trim(self, owner: owner.Platform, before_ns: int) -> None:
+        """Forgets the entries from before that time."""
         ...
 
 
@@ -124,8 +151,21 @@ class Audit(Protocol):
         """Gives the entry the next number of the owner's log. The log is locked until the transaction ends."""
         ...
 
+    async def enter(self, owner: owner.Owner, entry: AuditEntry, record: str, now_ns: int) -> bool:
+        """As `append`, once for each id of a record. Refusals only so many in a minute, the rest counted in one entry that
+        the next minute's first refusal brings. False if nothing was entered."""
+        ...
+
+    async def head(self, owner: owner.Owner) -> AuditHead:
+        """The end of the owner's log."""
+        ...
+
     async def list(self, owner: owner.Owner, before: int | None, most: int) -> tuple[AuditEvent, ...]:
         """Up to `most` events, newest first, with numbers below `before`."""
+        ...
+
+    async def list_from(self, owner: owner.Owner, number: int, most: int) -> tuple[AuditEvent, ...]:
+        """Up to `most` events, oldest first, from that number on."""
         ...
 
 
@@ -147,6 +187,8 @@ class Transaction(Protocol):
     def tenants(self) -> Tenants: ...
     @property
     def keys(self) -> Keys: ...
+    @property
+    def revocations(self) -> Revocations: ...
     @property
     def operations(self) -> Operations: ...
     @property

@@ -8,6 +8,7 @@ from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, Reason
 from tenantry.kit.ids import new_id
+from tenantry.kit.revocations import not_active
 from tenantry.tenancy import audit, saga
 from tenantry.tenancy.paging import Page, cut
 from tenantry.tenancy.reach import may_name_organisation, not_found, only_administrators, own, owner_of, reached
@@ -84,6 +85,31 @@ class Tenants:
             await audit.write(tx, whose, caller, "DeleteTenant", tenant.id, now_ns)
         self._accepted()
         return operation
+
+    async def suspend(self, caller: Caller, tenant_id: str) -> Tenant:
+        """The tenant, whose callers are refused from now on."""
+        return await self._set_state(caller, tenant_id, TenantState.SUSPENDED, "SuspendTenant")
+
+    async def resume(self, caller: Caller, tenant_id: str) -> Tenant:
+        """The tenant, whose callers are served again."""
+        return await self._set_state(caller, tenant_id, TenantState.ACTIVE, "ResumeTenant")
+
+    async def _set_state(self, caller: Caller, tenant_id: str, state: TenantState, action: str) -> Tenant:
+        if caller.tenant:
+            raise only_administrators()
+        async with self._store.write() as tx:
+            now_ns = self._clock.now_ns()
+            await check_still_valid(tx, caller, now_ns)
+            named = owner.Tenant("", tenant_id)
+            tenant = reached(caller, await tx.tenants.lock(named))
+            if tenant.state is state:
+                return tenant
+            if tenant.state not in (TenantState.ACTIVE, TenantState.SUSPENDED):
+                raise not_active(tenant.state.value)
+            whose = owner_of(tenant)
+            await tx.tenants.set_state(whose, state, tenant.operation)
+            await audit.write(tx, whose, caller, action, tenant.id, now_ns)
+            return reached(caller, await tx.tenants.get(named))
 
     async def _create(self, caller: Caller, whose: owner.Tenant, wanted: NewTenant) -> Operation:
         async with self._store.write() as tx:

@@ -2,15 +2,15 @@
 an assertion may be two minutes old."""
 
 from tenantry.kit.caller import Caller
-from tenantry.kit.errors import Reason, Unauthenticated
+from tenantry.kit.revocations import invalid_key
 from tenantry.tenancy.records import ApiKey
 from tenantry.tenancy.store import PLATFORM, Transaction
 
 
 async def check_still_valid(tx: Transaction, caller: Caller, now_ns: int) -> ApiKey | None:
-    """The caller's key; None for a caller that came without one."""
+    """The caller's key, of which nothing was taken away since; None for a caller that came without one."""
     key = await tx.keys.find(PLATFORM, caller.key_id) if caller.key_id else None
-    if key is not None and not is_valid(key, now_ns):
+    if key is not None and (not is_valid(key, now_ns) or caller.key_generation < key.generation):
         raise invalid_key()
     return key
 
@@ -18,8 +18,3 @@ async def check_still_valid(tx: Transaction, caller: Caller, now_ns: int) -> Api
 def is_valid(key: ApiKey, now_ns: int) -> bool:
     """Whether the key is neither revoked nor at its end."""
     return key.revoked_ns is None and (key.expires_ns is None or key.expires_ns > now_ns)
-
-
-def invalid_key() -> Unauthenticated:
-    """The same words whatever is wrong with a key: junk, unknown, revoked or ended."""
-    return Unauthenticated(Reason.CREDENTIAL_INVALID, "the key is not valid")

@@ -14,6 +14,7 @@ from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.kit import call
+from tenantry.kit.access import EDGE
 from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
@@ -48,7 +49,7 @@ class People:
     @cached_property
     def tokens(self) -> dict[str, str]:
         """Every service's own token."""
-        return {name: (self.mesh.state / "tokens" / f"{name}.token").read_text().strip() for name in SERVICES}
+        return {name: (self.mesh.state / "tokens" / f"{name}.token").read_text().strip() for name in (*SERVICES, EDGE)}
 
     def assertion(self, key: str) -> Metadata:
         """What tenancy says of a key, as it travels inside the mesh."""

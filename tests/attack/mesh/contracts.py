@@ -54,6 +54,14 @@ def declared() -> frozenset[str]:
     return frozenset(paths)
 
 
+# Foreign RPCs, whose paths name no service, with the one that has each.
+_FOREIGN_AT = {
+    "/envoy.service.auth.v3.Authorization/Check": "tenancy",
+    "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": "quota",
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export": "insight",
+}
+
+
 @cache
 def rpcs() -> tuple[Rpc, ...]:
     """Each RPC at each service that has it."""
@@ -63,13 +71,13 @@ def rpcs() -> tuple[Rpc, ...]:
         if access is None:
             raise LookupError(f"{path} has no complete access option")
         service = service_of(path)
-        owners = WITH_TENANTS if path.startswith(_LIFECYCLE) else (service,)
+        owners = WITH_TENANTS if path.startswith(_LIFECYCLE) else (service or _FOREIGN_AT[path],)
         for owner in owners:
             assert owner in SERVICES, path
             found.append(Rpc(path, str(owner), access))
     export = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
     import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-    found.append(Rpc(export, "insight", FOREIGN[export]))
+    found.append(Rpc(export, _FOREIGN_AT[export], FOREIGN[export]))
     return tuple(found)
 
 

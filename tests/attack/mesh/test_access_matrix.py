@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from tenantry.kit import call
+from tenantry.kit.access import EDGE
 from tenantry.kit.settings import SERVICES
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tests.attack.mesh.conftest import BARE, BARE_SCOPES, Metadata, People
@@ -56,6 +57,8 @@ def at_the_edge(rpc: Rpc, verified: tuple[str, str] | str) -> tuple[str, str]:
 def inside(rpc: Rpc, identity: str | None, role: str | None) -> tuple[str, str]:
     """At the service's own address: with or without a service's identity and a verified caller."""
     access = rpc.access
+    if identity == EDGE and EDGE not in access.services:
+        return NOT_THEM
     if access.audience == "mesh":
         if identity is None:
             return NO_IDENTITY
@@ -93,7 +96,7 @@ def edge_kinds() -> list[Kind]:
     ]
     for role in ROLE_NAMES:
         kinds.append(Kind(role, lambda people, r=role: bearer(people.keys[r]), lambda rpc, r=role: at_the_edge(rpc, r)))
-    for service in SERVICES:
+    for service in (*SERVICES, EDGE):
         kinds.append(
             Kind(
                 f"{service}'s token alone",
@@ -124,7 +127,7 @@ def inside_kinds() -> list[Kind]:
                 lambda rpc, r=role: inside(rpc, None, r),
             )
         )
-    for service in SERVICES:
+    for service in (*SERVICES, EDGE):
         kinds.append(
             Kind(
                 service,

@@ -24,6 +24,7 @@ from tenantry.kit.server import Listener, OpenRoom, Registry, Room, drain, open_
 from tests.harness.echo import Acts, Echo, Open, WrittenProofs, acme, houses, mesh_of
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
+from tests.harness.revocations import nobody_revoked
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -55,7 +56,9 @@ async def test_health_is_told_to_anybody_by_room_and_by_contract(open_house: Ope
 
 async def test_a_listener_is_not_serving_before_it_says_so() -> None:
     servicers = [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts()))]
-    listener = Listener([open_room(Room("echo", servicers), WrittenProofs(), Limits())], "127.0.0.1:0")
+    listener = Listener(
+        [open_room(Room("echo", servicers), WrittenProofs(), Limits(), nobody_revoked())], "127.0.0.1:0"
+    )
     await listener.start()
     async with aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
         assert await health_of(channel, "echo") == NOT_SERVING
@@ -158,7 +161,10 @@ async def test_rooms_take_calls_until_those_of_all_have_ended_and_what_they_owe_
     registry = Registry()
     mesh = Mesh("gateway", mesh_of({}), registry, lambda: "gateway", SystemClock())
     quiet = open_room(
-        Room("echo", [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts()))]), WrittenProofs(), Limits()
+        Room("echo", [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts()))]),
+        WrittenProofs(),
+        Limits(),
+        nobody_revoked(),
     )
     needed: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("echo"))
 
@@ -171,7 +177,7 @@ async def test_rooms_take_calls_until_those_of_all_have_ended_and_what_they_owe_
         owed.append((await needed.Gossip(pb.EchoRequest(text="settled"))).text)
 
     servicers = [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(Acts(once)))]
-    busy = open_room(Room("busy", servicers, afterwards=settle), WrittenProofs(), Limits())
+    busy = open_room(Room("busy", servicers, afterwards=settle), WrittenProofs(), Limits(), nobody_revoked())
     registry.add(quiet)
     registry.add(busy)
     asked: Any = echo_pb2_grpc.EchoServiceStub(mesh.channel("busy"))
@@ -225,7 +231,7 @@ class Ruleless(echo_pb2_grpc.RulelessServiceServicer):
 def test_a_room_with_an_rpc_without_a_rule_is_refused_at_start() -> None:
     servicers = [(echo_pb2_grpc.add_RulelessServiceServicer_to_server, Ruleless())]
     with pytest.raises(LookupError, match="RulelessService/Absent"):
-        open_room(Room("ruleless", servicers), WrittenProofs(), Limits())
+        open_room(Room("ruleless", servicers), WrittenProofs(), Limits(), nobody_revoked())
 
 
 class Lifecycle(lifecycle_grpc.LifecycleServiceServicer):
@@ -249,7 +255,7 @@ async def test_rooms_that_share_a_contract_and_a_listener_are_told_apart(hosted:
     add = lifecycle_grpc.add_LifecycleServiceServicer_to_server
 
     def room(name: str) -> OpenRoom:
-        return open_room(Room(name, [(add, Lifecycle(calls, name))]), WrittenProofs(), Limits())
+        return open_room(Room(name, [(add, Lifecycle(calls, name))]), WrittenProofs(), Limits(), nobody_revoked())
 
     rooms = [room("quota"), room("cache")]
     listener = Listener(rooms, "127.0.0.1:0")

@@ -12,13 +12,15 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tenantry.api.quota.v1 import call_service_pb2 as call_pb
+from tenantry.api.quota.v1 import call_service_pb2_grpc as call_grpc
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as identity_grpc
 from tenantry.kit import call, caller
 from tenantry.kit.channel import Mesh
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.edge import Edge
-from tenantry.kit.errors import NotFound, Reason, TenantryError, Unauthenticated, Unavailable
+from tenantry.kit.errors import NotFound, Reason, ResourceExhausted, TenantryError, Unauthenticated, Unavailable
 from tenantry.kit.guard import Limits
 from tenantry.kit.server import Listener, Registry, Room, open_room
 from tenantry.kit.settings import MeshSettings
@@ -26,6 +28,7 @@ from tenantry.kit.status import from_rpc_error
 from tests.harness.echo import KINDS, Acts, Echo, WrittenProofs
 from tests.harness.protos import echo_pb2 as pb
 from tests.harness.protos import echo_pb2_grpc
+from tests.harness.revocations import nobody_revoked
 
 KEY = (("authorization", "Bearer acme-generate"),)
 HELLO = pb.EchoRequest(text="hello", count=3)
@@ -44,6 +47,18 @@ class Identity(identity_grpc.IdentityServiceServicer):
 
     RenewServiceToken = ListSigningKeys
 
+    def WatchRevocations(self, request_iterator: Any, context: Any) -> Any: ...
+
+
+class Calls(call_grpc.CallServiceServicer):
+    """Counts the calls of each tenant; `limited` may not enter."""
+
+    async def AdmitCall(self, request: Any, context: Any) -> Any:
+        if caller.current().tenant == "limited":
+            limit = [("tenant:limited", "no calls")]
+            raise ResourceExhausted(Reason.CALLS_PER_MINUTE, "too many calls", retry_after_s=3.0, violations=limit)
+        return call_pb.AdmitCallResponse()
+
 
 @dataclass
 class FrontDesk:
@@ -61,17 +76,18 @@ class FrontDesk:
 async def desk(request: pytest.FixtureRequest) -> AsyncIterator[FrontDesk]:
     acts = Acts()
     rooms = [
-        open_room(room, WrittenProofs(), Limits())
+        open_room(room, WrittenProofs(), Limits(), nobody_revoked())
         for room in (
             Room("echo", [(echo_pb2_grpc.add_EchoServiceServicer_to_server, Echo(acts))]),
             Room("tenancy", [(identity_grpc.add_IdentityServiceServicer_to_server, Identity())]),
+            Room("quota", [(call_grpc.add_CallServiceServicer_to_server, Calls())]),
         )
     ]
     listener = Listener(rooms[:1], "127.0.0.1:0")
     await listener.start()
     registry = Registry()
     for room in rooms:
-        if request.param == "inprocess" or room.name == "tenancy":
+        if request.param == "inprocess" or room.name != "echo":
             registry.add(room)
     at = f"127.0.0.1:{listener.port}"
     settings = MeshSettings(listen=at, edge_listen="127.0.0.1:0", addresses={"echo": at, "tenancy": at})
@@ -104,6 +120,16 @@ async def test_what_the_gateway_may_do_for_a_caller_without_the_scope_the_caller
     # The contract of Echo lets the gateway in for such a caller.
     refused = await refusal(desk.stub.Echo(HELLO, metadata=(("authorization", "Bearer acme-documents.read"),)))
     assert refused.reason == Reason.SCOPE_MISSING
+
+
+async def test_a_caller_whose_limit_of_calls_is_reached_does_not_enter(desk: FrontDesk) -> None:
+    refused = await refusal(desk.stub.Echo(HELLO, metadata=(("authorization", "Bearer limited-echo"),)))
+    assert isinstance(refused, ResourceExhausted)
+    assert (refused.reason, refused.retry_after_s) == (Reason.CALLS_PER_MINUTE, 3.0)
+    assert refused.violations == [("tenant:limited", "no calls")]
+    desk.registry.remove("quota")
+    away = await refusal(desk.stub.Echo(HELLO, metadata=KEY))
+    assert (away.code, away.reason) == ("UNAVAILABLE", Reason.SERVICE_UNAVAILABLE)
 
 
 async def test_nothing_that_a_client_says_of_itself_goes_in(desk: FrontDesk) -> None:

@@ -147,7 +147,7 @@ async def test_a_key_is_revoked_once_and_only_by_its_owner(store: SqlStore) -> N
         async with store.write() as tx:
             await tx.keys.revoke(whose, key.id, now_ns)
     async with store.read() as tx:
-        assert await tx.keys.find(PLATFORM, key.id) == replace(key, revoked_ns=100, generation=2)
+        assert await tx.keys.find(PLATFORM, key.id) == replace(key, revoked_ns=100, generation=2, version=2)
 
 
 async def test_all_keys_of_a_tenant_are_revoked_and_no_others(store: SqlStore) -> None:

@@ -62,6 +62,42 @@ def test_a_key_is_made_and_listed_and_refused_once_it_is_revoked(operator: Comma
     assert refused.status == 1 and "CREDENTIAL_INVALID" in refused.err and refused.err.count("\n") == 1
 
 
+def test_a_key_that_loses_a_scope_is_refused_it_and_keeps_what_was_not_said(
+    operator: Command, keys: TenantKeys
+) -> None:
+    made = operator(
+        f"key create --tenant {keys.tenant} --scope documents.read --scope traces.read --collection faq"
+    ).json()
+    reader = operator.within(TENANTRY_KEY=made["secret"])
+    assert reader("docs list --collection faq").status == 0
+    narrowed = f"key update {made['key_id']} --tenant {keys.tenant} --scope traces.read --expires 2100-01-02"
+    changed = operator(narrowed).json()
+    assert (changed["scopes"], changed["collections"], changed["version"]) == (["traces.read"], ["faq"], "2")
+    assert changed["expire_time"].startswith("2100-01-02T00:00:00")
+    refused = reader("docs list --collection faq")
+    assert refused.status == 1 and "SCOPE_MISSING" in refused.err
+    freed = operator(
+        f"key update {made['key_id']} --tenant {keys.tenant} --scope documents.read --collection ''"
+    ).json()
+    assert (freed["scopes"], freed["collections"], freed["expire_time"]) == (
+        ["documents.read"],
+        [],
+        changed["expire_time"],
+    )
+    assert reader("docs list").status == 0
+    unknown = operator(f"key update key_x --tenant {keys.tenant}")
+    assert unknown.status == 1 and "key_x is not among the keys" in unknown.err
+
+
+def test_a_suspended_tenant_is_refused_until_it_is_resumed(operator: Command, keys: TenantKeys) -> None:
+    own = operator.within(TENANTRY_KEY=keys.key)
+    assert operator(f"tenant suspend {keys.tenant}").json()["state"] == "TENANT_STATE_SUSPENDED"
+    refused = own("docs list")
+    assert refused.status == 1 and "TENANT_NOT_ACTIVE" in refused.err and "SUSPENDED" in refused.err
+    assert operator(f"tenant resume {keys.tenant}").json()["state"] == "TENANT_STATE_ACTIVE"
+    assert own("docs list").status == 0
+
+
 def test_a_tenants_admin_makes_keys_of_his_tenant(tenantry: Command) -> None:
     made = tenantry("key create").json()
     assert tenantry.within(TENANTRY_KEY=made["secret"])("docs list").status == 0

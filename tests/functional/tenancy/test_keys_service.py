@@ -133,5 +133,14 @@ async def test_what_administrators_did_is_in_the_tenants_audit_log_unbroken(tena
 
 
 def _event(event: audit_pb.AuditEvent) -> AuditEvent:
-    entry = AuditEntry(event.time.ToNanoseconds(), event.principal, event.action, event.subject, event.outcome)
+    entry = AuditEntry(
+        event.time.ToNanoseconds(),
+        event.principal,
+        event.action,
+        event.subject,
+        event.outcome,
+        event.service,
+        event.reason,
+        event.count,
+    )
     return AuditEvent(event.number, entry, event.hash)

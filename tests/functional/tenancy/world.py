@@ -74,7 +74,7 @@ class World:
 
     def __init__(self, address: str, settings: Settings, town: Town, registry: Registry | None = None) -> None:
         self.settings = settings
-        self._address = address
+        self.address = address
         self.town = town
         self.operator = settings.operator_key.read_text()
         self._registry = registry or Registry()
@@ -94,7 +94,7 @@ class World:
         """A channel to tenancy, of a service of the mesh or of an outsider."""
         token = self.token(service) if service else ""
         mesh = Mesh(
-            service, MeshSettings("", "", {"tenancy": self._address}), self._registry, lambda: token, SystemClock()
+            service, MeshSettings("", "", {"tenancy": self.address}), self._registry, lambda: token, SystemClock()
         )
         self._meshes.append(mesh)
         return mesh.channel("tenancy")

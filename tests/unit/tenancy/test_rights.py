@@ -8,7 +8,7 @@ from tenantry.kit import owner
 from tenantry.kit.errors import NotFound, PermissionDenied, Reason
 from tenantry.tenancy import reach, roles
 from tenantry.tenancy.records import Tenant, TenantState, Tier
-from tenantry.tenancy.rights import Grant, check_grant
+from tenantry.tenancy.rights import Grant, check_grant, takes_away
 from tests.harness.room import caller_of
 
 ADMIN = caller_of(scopes=roles.ROLES[roles.TENANT_ADMIN])
@@ -88,3 +88,26 @@ def test_a_caller_belongs_to_its_tenant_its_organisation_or_the_platform() -> No
     assert reach.own(caller_of("acme", "acme-org")) == owner.Tenant("acme-org", "acme")
     assert reach.own(caller_of("", "acme-org")) == owner.Organisation("acme-org")
     assert reach.own(caller_of("", "")) == owner.Platform()
+
+
+BEFORE = Grant(frozenset({"generate", "documents.read"}), ("a", "b"), (), 100)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (BEFORE, False),
+        (Grant(BEFORE.scopes | {"prompts.read"}, ("a", "b", "c"), (), 200), False),
+        (Grant(BEFORE.scopes, (), (), None), False),
+        (Grant(frozenset({"generate"}), ("a", "b"), (), 100), True),
+        (Grant(BEFORE.scopes, ("a", "c"), (), 100), True),
+        (Grant(BEFORE.scopes, ("a", "b"), ("faq",), 100), True),
+        (Grant(BEFORE.scopes, ("a", "b"), (), 99), True),
+    ],
+)
+def test_less_of_anything_takes_something_away(after: Grant, expected: bool) -> None:
+    assert takes_away(BEFORE, after) is expected
+
+
+def test_an_end_takes_away_from_a_key_that_had_none() -> None:
+    assert takes_away(Grant(frozenset({"generate"})), Grant(frozenset({"generate"}), expires_ns=100))

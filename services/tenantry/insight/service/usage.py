@@ -8,15 +8,19 @@ from grpc import aio
 from tenantry.api.common.v1 import paging_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as pb
 from tenantry.api.insight.v1 import usage_service_pb2_grpc as grpc_pb
+from tenantry.insight import usage_chain
 from tenantry.insight.entries import Entry, Grouping, Position, Sums
 from tenantry.insight.service.convert import position_of
-from tenantry.insight.store import Ledger
+from tenantry.insight.store import Chain, Ledger
 from tenantry.insight.usage import UsageReading
+from tenantry.insight.usage_chain import Digest, Link
 from tenantry.kit import caller, paging
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.messages import time_message, usage_message
 from tenantry.kit.owner import Tenant
 
+# Who adds a row to a ledger may give it any number, and it must be seen.
+_BEFORE_ALL = -(2**62)
 Context = aio.ServicerContext[Any, Any]
 _GROUPINGS = {
     pb.USAGE_GROUPING_UNSPECIFIED: None,
@@ -32,8 +36,9 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 class UsageService(grpc_pb.UsageServiceServicer):
     """Serves the contract of the same name."""
 
-    def __init__(self, usage: UsageReading, ledger: Ledger) -> None:
+    def __init__(self, usage: UsageReading, ledger: Ledger, chain: Chain) -> None:
         self._usage = usage
+        self._chain = chain
         self._ledger = ledger
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
@@ -56,6 +61,23 @@ class UsageService(grpc_pb.UsageServiceServicer):
         token = paging.token_of(more.settled_us, more.reservation) if more else ""
         page = paging_pb2.PageResponse(next_token=token)
         return pb.ListUsageRecordsResponse(records=[_record(entry) for entry in found], page=page)
+
+    async def ListUsageChain(self, request: pb.ListUsageChainRequest, context: Context) -> pb.ListUsageChainResponse:
+        tenant = await self._named(request.tenant)
+        size = paging.size_of(request.page.size)
+        position = paging.position_of(request.page.token, [int])
+        after = int(position[0]) if position else _BEFORE_ALL
+        if not _BEFORE_ALL <= after < 2**62:
+            raise InvalidArgument("page.token", "is not a token that this list gave")
+        links, digests, head = await self._chain.links(tenant, after, size)
+        more = len(links) == size
+        return pb.ListUsageChainResponse(
+            links=[_link(link) for link in links],
+            page=paging_pb2.PageResponse(next_token=paging.token_of(links[-1].number) if more else ""),
+            chain=usage_chain.name_of(tenant),
+            digests=[_digest(digest) for digest in digests],
+            head=_digest(head) if head else None,
+        )
 
     async def _named(self, tenant_id: str) -> Tenant:
         return await caller.named_tenant(tenant_id, self._ledger.find_tenant)
@@ -91,3 +113,11 @@ def _record(entry: Entry) -> pb.UsageRecord:
         settle_time=time_message(entry.settled_us * 1000),
         usage=usage_message(entry.usage),
     )
+
+
+def _link(link: Link) -> pb.UsageLink:
+    return pb.UsageLink(number=link.number, batch=link.batch, record=_record(link.entry), hash=link.hash)
+
+
+def _digest(digest: Digest) -> pb.UsageDigest:
+    return pb.UsageDigest(batch=digest.batch, last=digest.last, entries=digest.entries, digest=digest.digest)

@@ -1,4 +1,4 @@
-"""The usage ledger in SQL. Its rules are in the statements: the key is the reservation, and a true settlement is final."""
+"""The usage ledger in SQL. The key is the reservation, and a true settlement is final: `usage_chain.news` says what is kept."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,27 +10,31 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, literal, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tenantry.insight import usage_chain
 from tenantry.insight.entries import (
     FIRST_FAILURE,
     MOST_GROUPS,
     Batch,
+    Cursor,
     Entry,
     Grouping,
     Position,
     Sums,
-    Usage,
     bucket_ms,
     fitting,
-    latency_bucket,
 )
+from tenantry.insight.store_sql import chain
+from tenantry.insight.store_sql.rows import entry_of
 from tenantry.insight.store_sql.tables import CURSORS, ENTRIES
+from tenantry.insight.usage_chain import Digest
 from tenantry.kit import claims, tenants
+from tenantry.kit.errors import Conflict
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.sql import Database
 
 _DAY_US = 86_400_000_000
 _LARGEST = 2**63 - 1
-_USAGE = tuple(Usage.__dataclass_fields__)
+_REMEMBERED = 20_000
 _COUNTED = ("requests", "input_tokens", "output_tokens", "cost_micros", "cache_hits", "failures", "estimated")
 _GROUPS: dict[Grouping, ColumnElement[Any]] = {
     Grouping.MODEL: ENTRIES.c.model,
@@ -46,17 +50,39 @@ class SqlLedger:
     def __init__(self, database: Database, holder: str) -> None:
         self._database = database
         self._holder = holder
+        self._heads: dict[Tenant, Digest] = {}
 
     async def enter(self, owner: Platform, batch: Batch, job: str, seconds: float) -> bool:
         # In one order, so that two replicas, one of which lost its claim, don't wait for each other's rows.
         entries = sorted((fitting(entry) for entry in batch.entries), key=lambda entry: entry.reservation)
+        try:
+            # Nearly always all is new and nobody else wrote: then neither entries nor heads need be read.
+            return await self._enter(entries, batch.cursor, job, seconds, looks=False)
+        except Conflict:
+            self._heads.clear()
+            return await self._enter(entries, batch.cursor, job, seconds, looks=True)
+
+    async def _enter(self, entries: Sequence[Entry], cursor: Cursor, job: str, seconds: float, *, looks: bool) -> bool:
         async with self._database.write() as connection:
             if not await claims.renew(connection, job, self._holder, seconds):
                 return False
-            if entries:
-                await connection.execute(_entering(connection.dialect.name), [_row(entry) for entry in entries])
-            await connection.execute(_moving(connection.dialect.name), asdict(batch.cursor))
+            known = await chain.known(connection, entries) if looks else {}
+            new = usage_chain.news(entries, known)
+            digests: list[Digest] = []
+            if new:
+                unread = {one.owner for one in new} - self._heads.keys()
+                heads = await chain.heads(connection, unread) if unread else {}
+                links, digests = usage_chain.chained(new, self._heads | heads)
+                await chain.add(connection, links, digests, {one.reservation for one in new} & known.keys())
+            await connection.execute(_moving(connection.dialect.name), asdict(cursor))
+        self._remember(digests)
         return True
+
+    def _remember(self, digests: Sequence[Digest]) -> None:
+        """The heads of the chains as this replica left them, for so many tenants."""
+        if len(self._heads) > _REMEMBERED:
+            self._heads.clear()
+        self._heads |= {digest.owner: digest for digest in digests}
 
     async def find_tenant(self, tenant_id: str) -> Tenant | None:
         async with self._database.read() as connection:
@@ -88,17 +114,7 @@ class SqlLedger:
             query = query.where(or_(ENTRIES.c.settled_us < before.settled_us, same))
         query = query.order_by(ENTRIES.c.settled_us.desc(), ENTRIES.c.reservation.desc()).limit(most)
         async with self._database.read() as connection:
-            return [_entry(row) for row in (await connection.execute(query)).mappings()]
-
-
-@cache
-def _entering(dialect: str) -> Any:
-    """Keeps an entry unless there is one: the first true settlement wins, and replaces an estimate of the same tenant."""
-    entered = _insert(dialect)(ENTRIES)
-    columns = {column.name: entered.excluded[column.name] for column in ENTRIES.c if column.name != "reservation"}
-    mine = and_(ENTRIES.c.tenant == entered.excluded.tenant, ENTRIES.c.organisation == entered.excluded.organisation)
-    corrects = and_(ENTRIES.c.estimated.is_(True), entered.excluded.estimated.is_(False), mine)
-    return entered.on_conflict_do_update(index_elements=[ENTRIES.c.reservation], set_=columns, where=corrects)
+            return [entry_of(row) for row in (await connection.execute(query)).mappings()]
 
 
 @cache
@@ -171,28 +187,3 @@ def _sum(row: RowMapping, grouping: Grouping | None) -> Sums:
     counts = {name: min(int(row[name]), _LARGEST) for name in _COUNTED}
     p50, p95 = (0.0 if row[name] is None else bucket_ms(row[name]) for name in ("p50", "p95"))
     return Sums(group, **counts, latency_p50_ms=p50, latency_p95_ms=p95)
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry.usage, name) for name in _USAGE} | {
-        "reservation": entry.reservation,
-        "organisation": entry.owner.organisation,
-        "tenant": entry.owner.id,
-        "key_id": entry.key_id,
-        "end_user": entry.end_user,
-        "estimated": entry.estimated,
-        "settled_us": entry.settled_us,
-        "latency_bucket": -1 if entry.estimated else latency_bucket(entry.usage.latency_ns),
-    }
-
-
-def _entry(row: RowMapping) -> Entry:
-    return Entry(
-        row["reservation"],
-        Tenant(row["organisation"], row["tenant"]),
-        row["key_id"],
-        row["end_user"],
-        row["estimated"],
-        row["settled_us"],
-        Usage(**{name: row[name] for name in _USAGE}),
-    )

@@ -1,6 +1,6 @@
 """The tables of the ledger and of traces, as the migrations make them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, LargeBinary, MetaData, Table, Text
 
 _metadata = MetaData()
 
@@ -8,6 +8,10 @@ ENTRIES = Table(
     "entries",
     _metadata,
     Column("reservation", Text, primary_key=True),
+    # the entry's place in its tenant's chain
+    Column("number", BigInteger),
+    Column("batch", BigInteger),
+    Column("hash", LargeBinary),
     Column("organisation", Text),
     Column("tenant", Text),
     Column("key_id", Text),
@@ -29,6 +33,18 @@ ENTRIES = Table(
     Column("prompt", Text),
     Column("prompt_revision", Integer),
     Column("first_token_ns", BigInteger),
+)
+# Estimates that a true settlement replaced: they stay in the chain, and count no more.
+SUPERSEDED = Table("superseded", _metadata, *(Column(column.name, column.type) for column in ENTRIES.c))
+DIGESTS = Table(
+    "digests",
+    _metadata,
+    Column("organisation", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("batch", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger),
+    Column("entries", Integer),
+    Column("digest", LargeBinary),
 )
 CURSORS = Table(
     "cursors",

@@ -10,6 +10,7 @@ from tenantry.tenancy.paging import Page, page_of
 from tenantry.tenancy.records import (
     ApiKey,
     AuditEvent,
+    AuditHead,
     Operation,
     OperationKind,
     Organisation,
@@ -25,11 +26,12 @@ _TIERS = {
     Tier.PRO: tenant_pb2.TIER_PRO,
     Tier.ENTERPRISE: tenant_pb2.TIER_ENTERPRISE,
 }
-_STATES = {
+STATES = {
     TenantState.CREATING: tenant_pb2.TENANT_STATE_CREATING,
     TenantState.ACTIVE: tenant_pb2.TENANT_STATE_ACTIVE,
     TenantState.DELETING: tenant_pb2.TENANT_STATE_DELETING,
     TenantState.DELETED: tenant_pb2.TENANT_STATE_DELETED,
+    TenantState.SUSPENDED: tenant_pb2.TENANT_STATE_SUSPENDED,
 }
 _KINDS = {
     OperationKind.CREATE_TENANT: tenant_pb2.OPERATION_KIND_CREATE_TENANT,
@@ -91,7 +93,7 @@ def tenant(record: Tenant) -> tenant_pb2.Tenant:
         organisation=record.organisation,
         display_name=record.display_name,
         tier=_TIERS[record.tier],
-        state=_STATES[record.state],
+        state=STATES[record.state],
         create_time=timestamp(record.created_ns),
         version=record.version,
     )
@@ -129,6 +131,7 @@ def api_key(record: ApiKey) -> api_key_pb2.ApiKey:
         create_time=timestamp(record.created_ns),
         expire_time=timestamp(record.expires_ns),
         revoke_time=timestamp(record.revoked_ns),
+        version=record.version,
     )
 
 
@@ -142,4 +145,12 @@ def audit_event(event: AuditEvent) -> audit_service_pb2.AuditEvent:
         subject=event.entry.subject,
         outcome=event.entry.outcome,
         hash=event.hash,
+        service=event.entry.service,
+        reason=event.entry.reason,
+        count=event.entry.count,
     )
+
+
+def audit_head(head: AuditHead) -> audit_service_pb2.AuditHead:
+    """The end of an audit log."""
+    return audit_service_pb2.AuditHead(log=head.log, number=head.number, hash=head.hash)

@@ -1,5 +1,6 @@
 """IdentityService: credentials to assertions, and the keys that verify them, for the edge and the mesh."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from grpc import aio
@@ -9,7 +10,8 @@ from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as grpc_pb
 from tenantry.kit import caller, telemetry
 from tenantry.kit.errors import Reason, Unauthenticated
 from tenantry.tenancy.authentication import Authentication
-from tenantry.tenancy.service import convert
+from tenantry.tenancy.revocations import RevocationFeed
+from tenantry.tenancy.service import convert, revocations
 from tenantry.tenancy.signing import Signer
 
 Context = aio.ServicerContext[Any, Any]
@@ -18,9 +20,10 @@ Context = aio.ServicerContext[Any, Any]
 class IdentityService(grpc_pb.IdentityServiceServicer):
     """Serves the contract of the same name."""
 
-    def __init__(self, authentication: Authentication, signer: Signer) -> None:
+    def __init__(self, authentication: Authentication, signer: Signer, feed: RevocationFeed) -> None:
         self._authentication = authentication
         self._signer = signer
+        self._feed = feed
 
     async def AuthenticateCaller(
         self, request: pb.AuthenticateCallerRequest, context: Context
@@ -47,3 +50,8 @@ class IdentityService(grpc_pb.IdentityServiceServicer):
             raise Unauthenticated(Reason.SERVICE_IDENTITY_INVALID, "this RPC is for services of the mesh")
         token, ends = await self._signer.sign_service(service)
         return pb.RenewServiceTokenResponse(token=token, expire_time=convert.timestamp(round(ends * 1e9)))
+
+    def WatchRevocations(
+        self, request_iterator: AsyncIterator[pb.WatchRevocationsRequest], context: Context
+    ) -> AsyncIterator[pb.WatchRevocationsResponse]:
+        return revocations.watch(self._feed, request_iterator)

@@ -6,6 +6,7 @@ from grpc import aio
 
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
 from tenantry.api.tenancy.v1 import key_service_pb2_grpc as grpc_pb
+from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.ids import check_organisation_id, check_tenant_id
 from tenantry.tenancy import checks
 from tenantry.tenancy.api_keys import ApiKeys, NewKey
@@ -36,6 +37,16 @@ class KeyService(grpc_pb.KeyServiceServicer):
             found, token = await self._keys.list(who, request.tenant, convert.page(request.page))
         return pb.ListApiKeysResponse(keys=[convert.api_key(one) for one in found], page=convert.next_page(token))
 
+    async def UpdateApiKey(self, request: pb.UpdateApiKeyRequest, context: Context) -> pb.UpdateApiKeyResponse:
+        with noting(self._refusals, "UpdateApiKey", request.key_id) as who:
+            if request.tenant:
+                check_tenant_id(request.tenant)
+            key_id = checks.made_id(request.key_id, "key_id")
+            if request.version < 1:
+                raise InvalidArgument("version", "is missing: name the one that was read")
+            key = await self._keys.update(who, request.tenant, key_id, request.version, _grant(request))
+        return pb.UpdateApiKeyResponse(key=convert.api_key(key))
+
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         with noting(self._refusals, "RevokeApiKey", request.key_id) as who:
             if request.tenant:
@@ -49,10 +60,13 @@ def _wanted(request: pb.CreateApiKeyRequest) -> NewKey:
         check_tenant_id(request.tenant)
     if request.organisation:
         check_organisation_id(request.organisation)
-    grant = Grant(
+    return NewKey(request.tenant, request.organisation, checks.display_name(request.display_name, ""), _grant(request))
+
+
+def _grant(request: pb.CreateApiKeyRequest | pb.UpdateApiKeyRequest) -> Grant:
+    return Grant(
         scopes=checks.scopes(request.scopes),
         models=checks.models(request.models),
         collections=checks.collections(request.collections),
         expires_ns=convert.time_ns(request.expire_time, "expire_time") if request.HasField("expire_time") else None,
     )
-    return NewKey(request.tenant, request.organisation, checks.display_name(request.display_name, ""), grant)

@@ -21,5 +21,6 @@ def noting(refusals: Refusals, action: str, subject: str = "") -> Generator[call
     except TenantryError as error:
         if error.code in REFUSALS:
             named = subject if _ID.fullmatch(subject) else ""
-            refusals.note(Refusal(own(who), who.principal, action, named, error.code))
+            refusals.note(Refusal(own(who), who.principal, action, named, error.code, error.reason.value))
+            error.noted = True
         raise

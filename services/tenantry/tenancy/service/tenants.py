@@ -83,6 +83,16 @@ class TenantService(grpc_pb.TenantServiceServicer):
             operation = await self._tenants.delete(who, check_tenant_id(request.tenant))
         return pb.DeleteTenantResponse(operation=convert.operation(operation))
 
+    async def SuspendTenant(self, request: pb.SuspendTenantRequest, context: Context) -> pb.SuspendTenantResponse:
+        with noting(self._refusals, "SuspendTenant", request.tenant) as who:
+            suspended = await self._tenants.suspend(who, check_tenant_id(request.tenant))
+        return pb.SuspendTenantResponse(tenant=convert.tenant(suspended))
+
+    async def ResumeTenant(self, request: pb.ResumeTenantRequest, context: Context) -> pb.ResumeTenantResponse:
+        with noting(self._refusals, "ResumeTenant", request.tenant) as who:
+            resumed = await self._tenants.resume(who, check_tenant_id(request.tenant))
+        return pb.ResumeTenantResponse(tenant=convert.tenant(resumed))
+
     async def GetOperation(self, request: pb.GetOperationRequest, context: Context) -> pb.GetOperationResponse:
         with noting(self._refusals, "GetOperation", request.operation) as who:
             found = await self._operations.get(who, checks.made_id(request.operation, "operation"))

@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import changes
-from tenantry.kit.memory import Memory
+from tenantry.kit.changes import Remembers
 from tenantry.kit.sql import Database
+from tenantry.tenancy.records import Revocation
+from tenantry.tenancy.store import REVOCATION_CHANGES
 from tenantry.tenancy.store_sql.api_keys import SqlKeys
 from tenantry.tenancy.store_sql.audit import SqlAudit
 from tenantry.tenancy.store_sql.operations import SqlOperations
 from tenantry.tenancy.store_sql.organisations import SqlOrganisations
+from tenantry.tenancy.store_sql.revocations import SqlRevocations
 from tenantry.tenancy.store_sql.signing_keys import SqlSigningKeys
 from tenantry.tenancy.store_sql.tenants import SqlTenants
 
@@ -25,9 +27,11 @@ class SqlTransaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._changed: list[tuple[str, str]] = []
+        self._revoked: list[Revocation] = []
         self.organisations = SqlOrganisations(connection)
-        self.tenants = SqlTenants(connection, self._note)
-        self.keys = SqlKeys(connection, self._note)
+        self.tenants = SqlTenants(connection, self._note, self._revoked.append)
+        self.keys = SqlKeys(connection, self._note, self._revoked.append)
+        self.revocations = SqlRevocations(connection)
         self.operations = SqlOperations(connection)
         self.audit = SqlAudit(connection)
         self.signing_keys = SqlSigningKeys(connection, self._note)
@@ -36,6 +40,10 @@ class SqlTransaction:
         """Writes what was noted; from here to the commit no other transaction can."""
         for kind, key in self._changed:
             await changes.record(self._connection, kind, key)
+        for revoked in self._revoked:
+            number = await changes.record(self._connection, REVOCATION_CHANGES, revoked.id)
+            await self.revocations.enter(revoked, number)
+            self._note(REVOCATION_CHANGES, revoked.id)
 
     @property
     def changed(self) -> tuple[tuple[str, str], ...]:
@@ -51,9 +59,9 @@ class SqlStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._memories: tuple[Memory[Any], ...] = ()
+        self._memories: tuple[Remembers, ...] = ()
 
-    def keep_true(self, memories: Sequence[Memory[Any]]) -> None:
+    def keep_true(self, memories: Sequence[Remembers]) -> None:
         """Makes these memories drop what this process changes at once; the poller does it for what others change."""
         self._memories = tuple(memories)
 

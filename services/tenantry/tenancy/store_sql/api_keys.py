@@ -1,6 +1,7 @@
 """API keys in SQL."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
@@ -8,18 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import owner
 from tenantry.tenancy.paging import Page
-from tenantry.tenancy.records import ApiKey
+from tenantry.tenancy.records import ApiKey, Revocation
 from tenantry.tenancy.store import KEY_CHANGES
-from tenantry.tenancy.store_sql.noted import Note
+from tenantry.tenancy.store_sql.noted import Note, Revoke
 from tenantry.tenancy.store_sql.tables import api_keys
 
 
 class SqlKeys:
     """`store.Keys` in one transaction."""
 
-    def __init__(self, connection: AsyncConnection, note: Note) -> None:
+    def __init__(self, connection: AsyncConnection, note: Note, revoke: Revoke) -> None:
         self._connection = connection
         self._note = note
+        self._revoked = revoke
 
     async def insert(self, owner: owner.Owner, key: ApiKey) -> None:
         tenant, organisation = _columns(owner)
@@ -36,12 +38,18 @@ class SqlKeys:
             "expires_ns": key.expires_ns,
             "revoked_ns": key.revoked_ns,
             "generation": key.generation,
+            "version": key.version,
         }
         await self._connection.execute(insert(api_keys).values(values))
         self._note(KEY_CHANGES, key.id)
 
     async def find(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
         row = (await self._connection.execute(select(api_keys).where(api_keys.c.id == key_id))).first()
+        return _key(row) if row else None
+
+    async def lock(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
+        query = select(api_keys).where(api_keys.c.id == key_id).with_for_update()  # SQLite's writer is alone anyway
+        row = (await self._connection.execute(query)).first()
         return _key(row) if row else None
 
     async def list(self, owner: owner.Owner, page: Page, revoked_after_ns: int) -> tuple[ApiKey, ...]:
@@ -52,29 +60,50 @@ class SqlKeys:
         rows = await self._connection.execute(query.order_by(api_keys.c.id.desc()).limit(page.size + 1))
         return tuple(_key(row) for row in rows)
 
-    async def count(self, owner: owner.Owner) -> int:
-        query = select(func.count()).select_from(api_keys).where(_of(owner), api_keys.c.revoked_ns.is_(None))
+    async def count(self, owner: owner.Owner, revoked_after_ns: int | None = None) -> int:
+        counted = api_keys.c.revoked_ns.is_(None)
+        if revoked_after_ns is not None:
+            counted = or_(counted, api_keys.c.revoked_ns >= revoked_after_ns)
+        query = select(func.count()).select_from(api_keys).where(_of(owner), counted)
         return int((await self._connection.execute(query)).scalar_one())
 
+    async def change(self, owner: owner.Owner, key: ApiKey, *, revokes: bool) -> None:
+        change = update(api_keys).where(_of(owner), api_keys.c.id == key.id)
+        change = change.values(
+            scopes=json.dumps(key.scopes),
+            models=json.dumps(key.models),
+            collections=json.dumps(key.collections),
+            expires_ns=key.expires_ns,
+            version=api_keys.c.version + 1,
+            generation=api_keys.c.generation + int(revokes),
+        )
+        generation = (await self._connection.execute(change.returning(api_keys.c.generation))).scalar_one()
+        self._note(KEY_CHANGES, key.id)
+        if revokes:
+            self._revoked(Revocation(KEY_CHANGES, key.id, generation))
+
     async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
-        if await self._revoke(and_(_of(owner), api_keys.c.id == key_id), now_ns):
+        for generation in await self._revoke(and_(_of(owner), api_keys.c.id == key_id), now_ns):
             self._note(KEY_CHANGES, key_id)
+            self._revoked(Revocation(KEY_CHANGES, key_id, generation))
 
     async def revoke_all(self, owner: owner.Tenant, now_ns: int) -> int:
         revoked = await self._revoke(_of(owner), now_ns)
         if revoked:
             # One entry for all: a thousand keys are revoked in the time of one.
             self._note(KEY_CHANGES, "")
-        return revoked
+        return len(revoked)
 
     async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
         gone = delete(api_keys).where(api_keys.c.revoked_ns < revoked_before_ns)
         return (await self._connection.execute(gone)).rowcount
 
-    async def _revoke(self, which: ColumnElement[bool], now_ns: int) -> int:
+    async def _revoke(self, which: ColumnElement[bool], now_ns: int) -> Sequence[int]:
+        """Their generations now."""
         change = update(api_keys).where(which, api_keys.c.revoked_ns.is_(None))
-        change = change.values(revoked_ns=now_ns, generation=api_keys.c.generation + 1)
-        return (await self._connection.execute(change)).rowcount
+        raised = {"generation": api_keys.c.generation + 1, "version": api_keys.c.version + 1}
+        change = change.values(revoked_ns=now_ns, **raised).returning(api_keys.c.generation)
+        return (await self._connection.execute(change)).scalars().all()
 
 
 def _columns(whose: owner.Owner) -> tuple[str, str]:
@@ -108,4 +137,5 @@ def _key(row: Row[Any]) -> ApiKey:
         expires_ns=row.expires_ns,
         revoked_ns=row.revoked_ns,
         generation=row.generation,
+        version=row.version,
     )

@@ -44,6 +44,19 @@ api_keys = Table(
     Column("expires_ns", BigInteger),
     Column("revoked_ns", BigInteger),
     Column("generation", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+# `state` is a tenant's, "" for a key.
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
 )
 
 operations = Table(
@@ -80,6 +93,10 @@ audit_logs = Table(
     Column("log", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    # Unix minute of the last refusal, how many it has had, and how many more were refused a place
+    Column("minute", BigInteger, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("others", BigInteger, nullable=False),
 )
 
 audit_events = Table(
@@ -92,7 +109,12 @@ audit_events = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("outcome", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("count", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    # what came from another service, by its name and the record's id
+    Column("record", Text),
 )
 
 signing_keys = Table(

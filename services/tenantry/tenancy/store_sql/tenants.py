@@ -7,18 +7,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import owner
 from tenantry.tenancy.paging import Page
-from tenantry.tenancy.records import Tenant, TenantState, Tier
+from tenantry.tenancy.records import Revocation, Tenant, TenantState, Tier
 from tenantry.tenancy.store import TENANT_CHANGES
-from tenantry.tenancy.store_sql.noted import Note
+from tenantry.tenancy.store_sql.noted import Note, Revoke
 from tenantry.tenancy.store_sql.tables import tenants
 
 
 class SqlTenants:
     """`store.Tenants` in one transaction."""
 
-    def __init__(self, connection: AsyncConnection, note: Note) -> None:
+    def __init__(self, connection: AsyncConnection, note: Note, revoke: Revoke) -> None:
         self._connection = connection
         self._note = note
+        self._revoke = revoke
 
     async def insert(self, owner: owner.Tenant, tenant: Tenant) -> None:
         values = {
@@ -59,8 +60,10 @@ class SqlTenants:
             version=tenants.c.version + 1,
             generation=tenants.c.generation + 1,
         )
-        await self._connection.execute(change)
+        generation = (await self._connection.execute(change.returning(tenants.c.generation))).scalar_one_or_none()
         self._note(TENANT_CHANGES, owner.id)
+        if generation is not None and state is not TenantState.ACTIVE:
+            self._revoke(Revocation(TENANT_CHANGES, owner.id, generation, state))
 
     async def forget_name(self, owner: owner.Tenant) -> None:
         await self._connection.execute(update(tenants).where(tenants.c.id == owner.id).values(display_name=owner.id))

@@ -78,6 +78,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The server has too many calls, or the caller too many of a thing. Remedy: wait."""
     ERROR_REASON_TOO_MANY: _ErrorReason.ValueType  # 66
     """RESOURCE_EXHAUSTED. The tenant has as many things of a kind as it may. Metadata: kind, limit. Remedy: delete some."""
+    ERROR_REASON_CALLS_PER_MINUTE: _ErrorReason.ValueType  # 67
+    """RESOURCE_EXHAUSTED. The limit of all calls a minute, which is asked where a call enters. QuotaFailure names it, RetryInfo says
+    when. Remedy: wait.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 70
     """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 71
@@ -154,6 +158,10 @@ ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 65
 """RESOURCE_EXHAUSTED. The server has too many calls, or the caller too many of a thing. Remedy: wait."""
 ERROR_REASON_TOO_MANY: ErrorReason.ValueType  # 66
 """RESOURCE_EXHAUSTED. The tenant has as many things of a kind as it may. Metadata: kind, limit. Remedy: delete some."""
+ERROR_REASON_CALLS_PER_MINUTE: ErrorReason.ValueType  # 67
+"""RESOURCE_EXHAUSTED. The limit of all calls a minute, which is asked where a call enters. QuotaFailure names it, RetryInfo says
+when. Remedy: wait.
+"""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 70
 """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 71

@@ -287,3 +287,147 @@ class ListUsageRecordsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListUsageRecordsResponse: _TypeAlias = ListUsageRecordsResponse  # noqa: Y015
+
+@_typing.final
+class UsageLink(_message.Message):
+    """UsageLink is an entry at its place in its tenant's chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """number is its place, from 1, without gaps."""
+    batch: _builtins.int
+    """batch is the number of the tenant's batch that wrote it, from 1, without gaps."""
+    hash: _builtins.bytes
+    """hash is SHA-256 over the entry before and this one's fields."""
+    @_builtins.property
+    def record(self) -> Global___UsageRecord:
+        """record is the entry as it was written."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        batch: _builtins.int = ...,
+        record: Global___UsageRecord | None = ...,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "hash", b"hash", "number", b"number", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageLink: _TypeAlias = UsageLink  # noqa: Y015
+
+@_typing.final
+class UsageDigest(_message.Message):
+    """UsageDigest is what a batch left: what its entries must come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """batch is its number, from 1."""
+    last: _builtins.int
+    """last is the number of its last entry."""
+    entries: _builtins.int
+    """entries is how many it wrote of this tenant."""
+    digest: _builtins.bytes
+    """digest is the hash of its last entry, and through it of all before."""
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        last: _builtins.int = ...,
+        entries: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "digest", b"digest", "entries", b"entries", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageDigest: _TypeAlias = UsageDigest  # noqa: Y015
+
+@_typing.final
+class ListUsageChainRequest(_message.Message):
+    """ListUsageChainRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id of the tenant. Empty: the caller's own."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """page says which part of the list. Absent: the first 100."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageChainRequest: _TypeAlias = ListUsageChainRequest  # noqa: Y015
+
+@_typing.final
+class ListUsageChainResponse(_message.Message):
+    """ListUsageChainResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKS_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    chain: _builtins.str
+    """chain is the chain's name, which its hashes hold: `usage:ORGANISATION/TENANT`."""
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageLink]:
+        """links in order."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageResponse:
+        """page says how to go on."""
+
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageDigest]:
+        """digests of the batches of these links, in order."""
+
+    @_builtins.property
+    def head(self) -> Global___UsageDigest:
+        """head is the last digest when the page was read. Absent: there is no entry."""
+
+    def __init__(
+        self,
+        *,
+        links: _abc.Iterable[Global___UsageLink] | None = ...,
+        page: _paging_pb2.PageResponse | None = ...,
+        chain: _builtins.str = ...,
+        digests: _abc.Iterable[Global___UsageDigest] | None = ...,
+        head: Global___UsageDigest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "digests", b"digests", "head", b"head", "links", b"links", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageChainResponse: _TypeAlias = ListUsageChainResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class UsageServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.FromString,
                 _registered_method=True)
+        self.ListUsageChain = channel.unary_unary(
+                '/tenantry.api.insight.v1.UsageService/ListUsageChain',
+                request_serializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer(object):
@@ -65,6 +70,13 @@ class UsageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsageChain(self, request, context):
+        """ListUsageChain lists the entries as they are chained, oldest first, with those that a true settlement replaced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ListUsageRecords,
                     request_deserializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.SerializeToString,
+            ),
+            'ListUsageChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsageChain,
+                    request_deserializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class UsageService(object):
             '/tenantry.api.insight.v1.UsageService/ListUsageRecords',
             tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.SerializeToString,
             tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsageChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.insight.v1.UsageService/ListUsageChain',
+            tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainRequest.SerializeToString,
+            tenantry_dot_api_dot_insight_dot_v1_dot_usage__service__pb2.ListUsageChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

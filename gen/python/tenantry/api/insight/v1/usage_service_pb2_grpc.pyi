@@ -20,6 +20,8 @@ class UsageServiceStub:
     """GetUsage sums a tenant's usage over a time, grouped as asked."""
     ListUsageRecords: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageRecordsRequest, _usage_service_pb2.ListUsageRecordsResponse]
     """ListUsageRecords lists the entries of the ledger, newest first."""
+    ListUsageChain: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageChainRequest, _usage_service_pb2.ListUsageChainResponse]
+    """ListUsageChain lists the entries as they are chained, oldest first, with those that a true settlement replaced."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """UsageService reads the ledger of a tenant. Entries of a deleted tenant stay: its organisation's admins may read them."""
@@ -39,5 +41,13 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_usage_service_pb2.ListUsageRecordsRequest, _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]],
     ) -> _abc.Awaitable[_usage_service_pb2.ListUsageRecordsResponse]:
         """ListUsageRecords lists the entries of the ledger, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListUsageChain(
+        self,
+        request: _usage_service_pb2.ListUsageChainRequest,
+        context: _aio.ServicerContext[_usage_service_pb2.ListUsageChainRequest, _abc.Awaitable[_usage_service_pb2.ListUsageChainResponse]],
+    ) -> _abc.Awaitable[_usage_service_pb2.ListUsageChainResponse]:
+        """ListUsageChain lists the entries as they are chained, oldest first, with those that a true settlement replaced."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _aio.Server) -> None: ...

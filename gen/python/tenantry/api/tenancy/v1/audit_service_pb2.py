@@ -27,7 +27,7 @@ from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_paging__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tenantry/api/tenancy/v1/audit_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\"\x99\x01\n\nAuditEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0c\n\x04hash\x18\x07 \x01(\x0c\"[\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"\x82\x01\n\x17ListAuditEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.AuditEvent\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse2\x9e\x01\n\x0c\x41uditService\x12\x8d\x01\n\x0fListAuditEvents\x12/.tenantry.api.tenancy.v1.ListAuditEventsRequest\x1a\x30.tenantry.api.tenancy.v1.ListAuditEventsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\naudit.read\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tenantry/api/tenancy/v1/audit_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\"\xc9\x01\n\nAuditEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x0c\n\x04hash\x18\x07 \x01(\x0c\x12\x0f\n\x07service\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x63ount\x18\n \x01(\x03\"6\n\tAuditHead\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\"p\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\x12\x13\n\x0b\x66rom_number\x18\x03 \x01(\x03\"\xb4\x01\n\x17ListAuditEventsResponse\x12\x33\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.AuditEvent\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\x12\x30\n\x04head\x18\x03 \x01(\x0b\x32\".tenantry.api.tenancy.v1.AuditHead\"\xd1\x01\n\x0b\x41uditRecord\x12\x0e\n\x06record\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x63ount\x18\n \x01(\x03\"Q\n\x18RecordAuditEventsRequest\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32$.tenantry.api.tenancy.v1.AuditRecord\",\n\x19RecordAuditEventsResponse\x12\x0f\n\x07\x65ntered\x18\x01 \x01(\x05\x32\xa8\x02\n\x0c\x41uditService\x12\x8d\x01\n\x0fListAuditEvents\x12/.tenantry.api.tenancy.v1.ListAuditEventsRequest\x1a\x30.tenantry.api.tenancy.v1.ListAuditEventsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\naudit.read\x18\x01\x12\x87\x01\n\x11RecordAuditEvents\x12\x31.tenantry.api.tenancy.v1.RecordAuditEventsRequest\x1a\x32.tenantry.api.tenancy.v1.RecordAuditEventsResponse\"\x0b\x90\x02\x02\xaa\xed\x18\x04\x08\x03\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\220\002\001\252\355\030\020\010\002\022\naudit.read\030\001'
+  _globals['_AUDITSERVICE'].methods_by_name['RecordAuditEvents']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['RecordAuditEvents']._serialized_options = b'\220\002\002\252\355\030\004\010\003\030\003'
   _globals['_AUDITEVENT']._serialized_start=180
-  _globals['_AUDITEVENT']._serialized_end=333
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=335
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=426
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=429
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=559
-  _globals['_AUDITSERVICE']._serialized_start=562
-  _globals['_AUDITSERVICE']._serialized_end=720
+  _globals['_AUDITEVENT']._serialized_end=381
+  _globals['_AUDITHEAD']._serialized_start=383
+  _globals['_AUDITHEAD']._serialized_end=437
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=439
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=551
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=554
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=734
+  _globals['_AUDITRECORD']._serialized_start=737
+  _globals['_AUDITRECORD']._serialized_end=946
+  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_start=948
+  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_end=1029
+  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_start=1031
+  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_end=1075
+  _globals['_AUDITSERVICE']._serialized_start=1078
+  _globals['_AUDITSERVICE']._serialized_end=1374
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AuditServiceStub(object):
-    """AuditService reads what administrators did.
+    """AuditService reads what administrators did and who was refused, and takes what other services have to say of it.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,28 @@ class AuditServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.RecordAuditEvents = channel.unary_unary(
+                '/tenantry.api.tenancy.v1.AuditService/RecordAuditEvents',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer(object):
-    """AuditService reads what administrators did.
+    """AuditService reads what administrators did and who was refused, and takes what other services have to say of it.
     """
 
     def ListAuditEvents(self, request, context):
-        """ListAuditEvents lists a tenant's events, newest first.
+        """ListAuditEvents lists a log's events, newest first or from a number on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordAuditEvents(self, request, context):
+        """RecordAuditEvents enters what happened in the service that calls: each record once, however often it comes. Changes only
+        by RPCs of the service's own contract (else PERMISSION_DENIED); refusals bear the service's name, and a log takes so
+        many a minute. What is about a tenant or organisation that is not known enters the platform's log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +75,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
+            'RecordAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordAuditEvents,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tenantry.api.tenancy.v1.AuditService', rpc_method_handlers)
@@ -70,7 +89,7 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService(object):
-    """AuditService reads what administrators did.
+    """AuditService reads what administrators did and who was refused, and takes what other services have to say of it.
     """
 
     @staticmethod
@@ -90,6 +109,33 @@ class AuditService(object):
             '/tenantry.api.tenancy.v1.AuditService/ListAuditEvents',
             tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
             tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.tenancy.v1.AuditService/RecordAuditEvents',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_audit__service__pb2.RecordAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

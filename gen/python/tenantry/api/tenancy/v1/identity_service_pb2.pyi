@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tenantry.api.tenancy.v1 import tenant_pb2 as _tenant_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -188,3 +189,97 @@ class RenewServiceTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewServiceTokenResponse: _TypeAlias = RenewServiceTokenResponse  # noqa: Y015
+
+@_typing.final
+class WatchRevocationsRequest(_message.Message):
+    """WatchRevocationsRequest is one ping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PING_FIELD_NUMBER: _builtins.int
+    ping: _builtins.int
+    """ping is the sender's own, above 0 and rising: when it was sent, in nanoseconds of a clock that tenancy does not know."""
+    def __init__(
+        self,
+        *,
+        ping: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevocationsRequest: _TypeAlias = WatchRevocationsRequest  # noqa: Y015
+
+@_typing.final
+class WatchRevocationsResponse(_message.Message):
+    """WatchRevocationsResponse is what tenancy read from its tables after a ping had come, or when something was revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PONG_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    pong: _builtins.int
+    """pong is the last ping that came before the tables were read: with this answer and those before it, all is told that was
+    revoked before it was sent. 0: there is more to tell.
+    """
+    @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
+        """revocations are in the order of their numbers, up to 1000."""
+
+    def __init__(
+        self,
+        *,
+        pong: _builtins.int = ...,
+        revocations: _abc.Iterable[Global___Revocation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pong", b"pong", "revocations", b"revocations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class Revocation(_message.Message):
+    """Revocation refuses the assertions of a key or of a tenant that are below a generation. It is told for as long as the longest
+    request and the life of an assertion together: afterwards there is none left that it could refuse.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """number is its place in tenancy's change log, the same at every replica."""
+    key_id: _builtins.str
+    """key_id is an API key's id."""
+    tenant: _builtins.str
+    """tenant is a tenant's id."""
+    generation: _builtins.int
+    """generation is the first that is not refused."""
+    state: _tenant_pb2.TenantState.ValueType
+    """state is the tenant's. Unspecified for a key."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        state: _tenant_pb2.TenantState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key_id", b"key_id", "number", b"number", "state", b"state", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["key_id", "tenant"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___Revocation: _TypeAlias = Revocation  # noqa: Y015

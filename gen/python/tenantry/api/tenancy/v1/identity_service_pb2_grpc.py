@@ -50,6 +50,11 @@ class IdentityServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenResponse.FromString,
                 _registered_method=True)
+        self.WatchRevocations = channel.stream_stream(
+                '/tenantry.api.tenancy.v1.IdentityService/WatchRevocations',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer(object):
@@ -72,7 +77,16 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RenewServiceToken(self, request, context):
-        """RenewServiceToken returns a new service token for the service that asks.
+        """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRevocations(self, request_iterator, context):
+        """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
+        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
+        read what it keeps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +109,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RenewServiceToken,
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenResponse.SerializeToString,
+            ),
+            'WatchRevocations': grpc.stream_stream_rpc_method_handler(
+                    servicer.WatchRevocations,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +198,33 @@ class IdentityService(object):
             '/tenantry.api.tenancy.v1.IdentityService/RenewServiceToken',
             tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenRequest.SerializeToString,
             tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.RenewServiceTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevocations(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tenantry.api.tenancy.v1.IdentityService/WatchRevocations',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_identity__service__pb2.WatchRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,7 +23,12 @@ class IdentityServiceStub:
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]
     """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
     RenewServiceToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RenewServiceTokenRequest, _identity_service_pb2.RenewServiceTokenResponse]
-    """RenewServiceToken returns a new service token for the service that asks."""
+    """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it."""
+    WatchRevocations: _aio.StreamStreamMultiCallable[_identity_service_pb2.WatchRevocationsRequest, _identity_service_pb2.WatchRevocationsResponse]
+    """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
+    The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
+    read what it keeps.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """IdentityService turns credentials into assertions and hands out the keys that verify them."""
@@ -52,6 +57,17 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.RenewServiceTokenRequest,
         context: _aio.ServicerContext[_identity_service_pb2.RenewServiceTokenRequest, _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.RenewServiceTokenResponse]:
-        """RenewServiceToken returns a new service token for the service that asks."""
+        """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request_iterator: _abc.AsyncIterator[_identity_service_pb2.WatchRevocationsRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_identity_service_pb2.WatchRevocationsRequest], _abc.AsyncIterator[_identity_service_pb2.WatchRevocationsResponse]],
+    ) -> _abc.AsyncIterator[_identity_service_pb2.WatchRevocationsResponse]:
+        """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
+        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
+        read what it keeps.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...

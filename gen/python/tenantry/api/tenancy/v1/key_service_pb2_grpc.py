@@ -45,6 +45,11 @@ class KeyServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysResponse.FromString,
                 _registered_method=True)
+        self.UpdateApiKey = channel.unary_unary(
+                '/tenantry.api.tenancy.v1.KeyService/UpdateApiKey',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/tenantry.api.tenancy.v1.KeyService/RevokeApiKey',
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -70,6 +75,15 @@ class KeyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateApiKey(self, request, context):
+        """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
+        is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
+        the key is not at the version that the request names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeApiKey(self, request, context):
         """RevokeApiKey revokes a key. Doing so again changes nothing.
         """
@@ -89,6 +103,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.ListApiKeys,
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'UpdateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateApiKey,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -151,6 +170,33 @@ class KeyService(object):
             '/tenantry.api.tenancy.v1.KeyService/ListApiKeys',
             tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysRequest.SerializeToString,
             tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.tenancy.v1.KeyService/UpdateApiKey',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,11 @@ class KeyServiceStub:
     """CreateApiKey makes a key and returns its secret, this once. A key can't be given scopes that its maker lacks: PERMISSION_DENIED."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ListApiKeysRequest, _key_service_pb2.ListApiKeysResponse]
     """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
+    UpdateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.UpdateApiKeyRequest, _key_service_pb2.UpdateApiKeyResponse]
+    """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
+    is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
+    the key is not at the version that the request names.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeApiKeyRequest, _key_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey revokes a key. Doing so again changes nothing."""
 
@@ -41,6 +46,17 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_key_service_pb2.ListApiKeysRequest, _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]],
     ) -> _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]:
         """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
+
+    @_abc_1.abstractmethod
+    def UpdateApiKey(
+        self,
+        request: _key_service_pb2.UpdateApiKeyRequest,
+        context: _aio.ServicerContext[_key_service_pb2.UpdateApiKeyRequest, _abc.Awaitable[_key_service_pb2.UpdateApiKeyResponse]],
+    ) -> _abc.Awaitable[_key_service_pb2.UpdateApiKeyResponse]:
+        """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
+        is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
+        the key is not at the version that the request names.
+        """
 
     @_abc_1.abstractmethod
     def RevokeApiKey(

@@ -64,6 +64,8 @@ class _TenantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantSta
     """Being deleted."""
     TENANT_STATE_DELETED: _TenantState.ValueType  # 4
     """Deleted; the id is not given out again."""
+    TENANT_STATE_SUSPENDED: _TenantState.ValueType  # 5
+    """Refused until it is resumed; what is kept of it stays."""
 
 class TenantState(_TenantState, metaclass=_TenantStateEnumTypeWrapper):
     """TenantState says whether a tenant is served. Only ACTIVE tenants are; others get FAILED_PRECONDITION."""
@@ -78,6 +80,8 @@ TENANT_STATE_DELETING: TenantState.ValueType  # 3
 """Being deleted."""
 TENANT_STATE_DELETED: TenantState.ValueType  # 4
 """Deleted; the id is not given out again."""
+TENANT_STATE_SUSPENDED: TenantState.ValueType  # 5
+"""Refused until it is resumed; what is kept of it stays."""
 Global___TenantState: _TypeAlias = TenantState  # noqa: Y015
 
 class _OperationKind:

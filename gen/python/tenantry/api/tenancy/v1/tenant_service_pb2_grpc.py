@@ -71,6 +71,16 @@ class TenantServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
                 _registered_method=True)
+        self.SuspendTenant = channel.unary_unary(
+                '/tenantry.api.tenancy.v1.TenantService/SuspendTenant',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.FromString,
+                _registered_method=True)
+        self.ResumeTenant = channel.unary_unary(
+                '/tenantry.api.tenancy.v1.TenantService/ResumeTenant',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
+                _registered_method=True)
         self.GetOperation = channel.unary_unary(
                 '/tenantry.api.tenancy.v1.TenantService/GetOperation',
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.GetOperationRequest.SerializeToString,
@@ -138,6 +148,22 @@ class TenantServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendTenant(self, request, context):
+        """SuspendTenant ends the tenant's running calls and refuses new ones, everywhere within seconds, until ResumeTenant. For an
+        organisation's admins and operators. Doing so again changes nothing. Errors: FAILED_PRECONDITION for a tenant that is
+        being made or deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTenant(self, request, context):
+        """ResumeTenant serves a suspended tenant again; one that is ACTIVE stays so. Callers and errors as for SuspendTenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOperation(self, request, context):
         """GetOperation reads one operation.
         """
@@ -189,6 +215,16 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.DeleteTenant,
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'SuspendTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTenant,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.SerializeToString,
+            ),
+            'ResumeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTenant,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.SerializeToString,
             ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
@@ -392,6 +428,60 @@ class TenantService(object):
             '/tenantry.api.tenancy.v1.TenantService/DeleteTenant',
             tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
             tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.tenancy.v1.TenantService/SuspendTenant',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.SuspendTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.tenancy.v1.TenantService/ResumeTenant',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__service__pb2.ResumeTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

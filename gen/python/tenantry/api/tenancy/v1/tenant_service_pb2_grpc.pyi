@@ -34,6 +34,13 @@ class TenantServiceStub:
     """ListTenants lists the tenants that the caller may name, by id, deleted ones left out."""
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
     """DeleteTenant revokes the tenant's keys and returns the operation that deletes all that the services keep of it."""
+    SuspendTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.SuspendTenantRequest, _tenant_service_pb2.SuspendTenantResponse]
+    """SuspendTenant ends the tenant's running calls and refuses new ones, everywhere within seconds, until ResumeTenant. For an
+    organisation's admins and operators. Doing so again changes nothing. Errors: FAILED_PRECONDITION for a tenant that is
+    being made or deleted.
+    """
+    ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ResumeTenantRequest, _tenant_service_pb2.ResumeTenantResponse]
+    """ResumeTenant serves a suspended tenant again; one that is ACTIVE stays so. Callers and errors as for SuspendTenant."""
     GetOperation: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetOperationRequest, _tenant_service_pb2.GetOperationResponse]
     """GetOperation reads one operation."""
     WatchOperation: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.WatchOperationRequest, _tenant_service_pb2.WatchOperationResponse]
@@ -101,6 +108,25 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_tenant_service_pb2.DeleteTenantRequest, _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]],
     ) -> _abc.Awaitable[_tenant_service_pb2.DeleteTenantResponse]:
         """DeleteTenant revokes the tenant's keys and returns the operation that deletes all that the services keep of it."""
+
+    @_abc_1.abstractmethod
+    def SuspendTenant(
+        self,
+        request: _tenant_service_pb2.SuspendTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.SuspendTenantRequest, _abc.Awaitable[_tenant_service_pb2.SuspendTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.SuspendTenantResponse]:
+        """SuspendTenant ends the tenant's running calls and refuses new ones, everywhere within seconds, until ResumeTenant. For an
+        organisation's admins and operators. Doing so again changes nothing. Errors: FAILED_PRECONDITION for a tenant that is
+        being made or deleted.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTenant(
+        self,
+        request: _tenant_service_pb2.ResumeTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.ResumeTenantRequest, _abc.Awaitable[_tenant_service_pb2.ResumeTenantResponse]],
+    ) -> _abc.Awaitable[_tenant_service_pb2.ResumeTenantResponse]:
+        """ResumeTenant serves a suspended tenant again; one that is ACTIVE stays so. Callers and errors as for SuspendTenant."""
 
     @_abc_1.abstractmethod
     def GetOperation(

@@ -1,0 +1,338 @@
+"""Envoy and kit's own edge before the same mesh: what a service refuses is refused alike, and Envoy's own refusals are known.
+
+docs/EDGE.md lists those.
+"""
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2
+from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import RateLimitServiceStub
+from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
+from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
+from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
+from tenantry.kit import call
+from tenantry.kit.status import DETAILS
+from tenantry.quota.tiers import CALLS
+from tests.attack.mesh.contracts import request_for, rpcs
+from tests.harness.envoy import Envoy, edge_token, envoy_beside
+from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
+from tests.harness.poll import until
+from tests.harness.ports import free_port
+
+DOCUMENTS = {"hours": "# Hours\n\nThe shop opens at nine o'clock in the morning."}
+GENERATE = "/tenantry.api.gateway.v1.GatewayService/GenerateContent"
+LIST_PROMPTS = "/tenantry.api.prompts.v1.PromptService/ListPrompts"
+# Admin RPCs that leave something behind when they are admitted: the second door would find it.
+CHANGES = (
+    "Create",
+    "Delete",
+    "Update",
+    "Upsert",
+    "Register",
+    "Deregister",
+    "Set",
+    "Rollback",
+    "Revoke",
+    "Rotate",
+    "Suspend",
+)
+Metadata = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """All that a client hears, but for error ids and delays, which differ from call to call; and whether it got a request id."""
+
+    code: str
+    message: str
+    details: tuple[str, ...]
+    identified: bool
+
+
+@dataclass
+class Doors:
+    """A mesh with both, and a tenant in it."""
+
+    mesh: RunningMesh
+    envoy: Envoy
+    own: TenantKeys
+    channels: dict[str, Any]
+
+    def both(self, path: str, body: bytes, metadata: Metadata) -> tuple[Refusal | None, Refusal | None]:
+        """What kit's edge and Envoy answer."""
+        kit, envoy = (refusal(self.channels[name], path, body, metadata) for name in ("kit", "envoy"))
+        return kit, envoy
+
+
+def bearer(key: str) -> Metadata:
+    return [("authorization", f"Bearer {key}")]
+
+
+def refusal(channel: Any, path: str, body: bytes, metadata: Metadata, **more: Any) -> Refusal | None:
+    """How a call is refused; None when it is not."""
+    shape = next((rpc.method for rpc in rpcs() if rpc.path == path), None)
+    streams_in, streams_out = (shape.client_streaming, shape.server_streaming) if shape else (False, False)
+    kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
+    request = iter([body]) if streams_in else body
+    try:
+        answer = getattr(channel, kind)(path)(request, metadata=tuple(metadata), timeout=20, **more)
+        if streams_out:
+            next(answer, None)
+            answer.cancel()
+    except grpc.RpcError as error:
+        return heard(error)
+    return None
+
+
+def heard(error: Any) -> Refusal:
+    trailing = dict(error.trailing_metadata() or ())
+    raw = trailing.get(DETAILS)
+    status = status_pb2.Status.FromString(raw) if raw else status_pb2.Status(message=error.details() or "")
+    details: list[str] = []
+    for detail in status.details:
+        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) or detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
+            details.append(detail.type_url)
+        else:
+            details.append(detail.SerializeToString(deterministic=True).hex())
+    assert not raw or (status.message == error.details() and status.code == error.code().value[0])
+    return Refusal(error.code().name, status.message, tuple(details), call.REQUEST_ID in trailing)
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    state = tmp_path_factory.mktemp("doors")
+    with running_mesh("cohosted", state / "mesh") as mesh, envoy_beside(mesh, state / "envoy") as envoy:
+        options = [("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(mesh.edge, options) as kit, grpc.insecure_channel(envoy.grpc, options) as front:
+            yield Doors(mesh, envoy, mesh.tenant(), {"kit": kit, "envoy": front})
+
+
+def ask(channel: Any, key: str, *more: tuple[str, str]) -> Any:
+    query = pb.GenerationQuery(question="When does the shop open?")
+    request = pb.GenerateContentRequest(query=query)
+    return stub_of(GatewayServiceStub, channel).GenerateContent.with_call(
+        request, metadata=(*bearer(key), *more), timeout=60
+    )
+
+
+def test_a_question_is_answered_through_envoy_by_grpc_and_by_json(doors: Doors) -> None:
+    doors.mesh.upload(doors.own.key, DOCUMENTS)
+    answer, sent = ask(doors.channels["envoy"], doors.own.key)
+    assert "nine o'clock" in answer.text
+    assert dict(sent.trailing_metadata())[call.REQUEST_ID] == answer.summary.request_id
+    headers = {"Authorization": f"Bearer {doors.own.key}", "Content-Type": "application/json"}
+    body = {"query": {"question": "When does the shop open?"}}
+    by_json = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body, headers=headers)
+    assert by_json.status_code == 200 and by_json.json()["text"] == answer.text
+    refused = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (401, 16)
+
+
+def callers(doors: Doors) -> dict[str, Metadata]:
+    key = doors.own.key
+    return {
+        "nobody": [],
+        "junk": bearer("tnt_" + "x" * 52),
+        "basic": [("authorization", "Basic abc")],
+        "doubled": [*bearer(key), *bearer(key)],
+        "bare": bearer(doors.mesh.key(doors.own.tenant, ["cache.read"])),
+        "tenant": bearer(key),
+        "operator": bearer(doors.mesh.operator_key),
+    }
+
+
+def test_every_refusal_of_a_service_is_the_same_with_envoy_and_without(doors: Doors) -> None:
+    wrong: list[str] = []
+    seen: set[tuple[str, ...]] = set()
+    for who, metadata in callers(doors).items():
+        for rpc in rpcs():
+            if who in ("tenant", "operator") and rpc.method.name.startswith(
+                (*CHANGES, "Watch", "Stream", "Invalidate")
+            ):
+                continue
+            kit, envoy = doors.both(rpc.path, request_for(rpc, doors.own.tenant, doors.own.key), metadata)
+            if rpc.access.audience == "mesh":
+                # Where there is nothing there are no details.
+                assert kit is not None and envoy is not None
+                assert (kit.code, envoy.code, kit.details, envoy.details) == (
+                    "UNIMPLEMENTED",
+                    "UNIMPLEMENTED",
+                    (),
+                    (),
+                ), rpc
+                continue
+            if kit is not None:
+                seen.add(kit.details)
+            if kit != envoy:
+                wrong.append(f"{who} at {rpc}: {kit} and {envoy}")
+    assert not wrong, "\n".join(wrong[:10])
+    assert len(seen) > 10
+
+
+def refused_queries() -> dict[str, tuple[str, bytes]]:
+    query = pb.GenerationQuery
+    return {
+        "nothing asked": (GENERATE, pb.GenerateContentRequest().SerializeToString()),
+        "no such model": (
+            GENERATE,
+            pb.GenerateContentRequest(query=query(question="?", model="none")).SerializeToString(),
+        ),
+        "no such prompt": (
+            GENERATE,
+            pb.GenerateContentRequest(query=query(question="?", prompt="none")).SerializeToString(),
+        ),
+        "not a message": (GENERATE, b"\xff\xff"),
+        "5 MB": (GENERATE, b"\x0a" + b"x" * (5 * 1024 * 1024)),
+        "a query in the path": (f"{LIST_PROMPTS}?tenant=other", b""),
+    }
+
+
+@pytest.mark.parametrize("name", refused_queries())
+def test_a_wrong_request_is_refused_with_the_same_words(doors: Doors, name: str) -> None:
+    path, body = refused_queries()[name]
+    kit, envoy = doors.both(path, body, bearer(doors.own.key))
+    assert kit is not None and envoy is not None
+    if "?" in path:
+        assert kit.code == envoy.code == "UNIMPLEMENTED"
+    else:
+        assert kit == envoy
+
+
+def test_a_message_above_40_mb_is_refused_by_gRPC_with_envoy_and_without(doors: Doors) -> None:
+    for answered in doors.both(GENERATE, b"\x0a" + b"x" * (41 * 1024 * 1024), bearer(doors.own.key)):
+        assert answered is not None and answered.code == "RESOURCE_EXHAUSTED"
+
+
+def test_a_limit_of_calls_that_is_reached_is_told_alike_and_admits_requests_alike(doors: Doors) -> None:
+    poor = doors.mesh.tenant(tier="free")
+    stub = stub_of(LimitServiceStub, doors.channels["envoy"])
+
+    def available() -> int:
+        return stub.GetQuotaUsage(limit_pb.GetQuotaUsageRequest(), metadata=bearer(poor.key)).requests_available
+
+    # Of the requests that ReserveQuota counts each door takes one for a question, and none for other calls.
+    before = available()
+    for name in ("kit", "envoy"):
+        ask(doors.channels[name], poor.key)
+    assert before - available() in (1, 2)  # one a second comes back
+    entries = [("generic_key", "call"), ("organisation", poor.organisation), ("tenant", poor.tenant)]
+    request = rls_pb2.RateLimitRequest(hits_addend=CALLS["free"].burst - 40)
+    descriptor = request.descriptors.add()
+    for key, value in entries:
+        descriptor.entries.add(key=key, value=value)
+    with grpc.insecure_channel(doors.mesh.addresses["quota"]) as inside:
+        limits: Any = stub_of(RateLimitServiceStub, inside)
+        limits.ShouldRateLimit(request, metadata=((call.SERVICE, edge_token(doors.mesh)),))
+        request.hits_addend = 30
+        # All that is left, so that both doors are shut for a while.
+        while limits.ShouldRateLimit(request, metadata=((call.SERVICE, edge_token(doors.mesh)),)).overall_code == 1:
+            pass
+    answered: dict[str, Refusal] = {}
+    for name in ("kit", "envoy"):
+        while name not in answered:
+            found = refusal(doors.channels[name], LIST_PROMPTS, b"", bearer(poor.key))
+            if found is not None:
+                answered[name] = found
+    assert answered["kit"] == answered["envoy"]
+    assert answered["kit"].code == "RESOURCE_EXHAUSTED" and len(answered["kit"].details) == 3
+
+
+@pytest.mark.parametrize(
+    ("away", "code"),
+    [("tenancy", "UNAVAILABLE"), ("quota", "UNAVAILABLE"), ("prompts", "UNAVAILABLE")],
+)
+def test_a_service_that_is_away_lets_nobody_in_and_is_named(doors: Doors, tmp_path: Path, away: str, code: str) -> None:
+    nowhere = {f"TENANTRY_{away.upper()}_ADDRESS": f"127.0.0.1:{free_port()}"}
+    with envoy_beside(doors.mesh, tmp_path / "envoy", **nowhere) as envoy, grpc.insecure_channel(envoy.grpc) as channel:
+        found = refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key))
+    assert found is not None and found.identified
+    assert (found.code, found.message) == (code, f"the service `{away}` can't be reached")
+    assert len(found.details) == 2  # a reason, and when to try again
+
+
+async def test_its_log_says_whose_which_and_how_long_and_nothing_that_was_sent(doors: Doors) -> None:
+    canary = secrets.token_hex(8)
+    metadata: Metadata = [*bearer(doors.own.key), ("x-more", canary)]
+    refusal(doors.channels["envoy"], LIST_PROMPTS, b"\x0a" + canary.encode(), metadata)
+    refusal(doors.channels["envoy"], f"/{canary}/{canary}", canary.encode(), metadata)
+    await until(lambda: doors.envoy.log().count(LIST_PROMPTS) > 0, within_s=10, what="a line of the log")
+    lines = [line for line in doors.envoy.log().splitlines() if LIST_PROMPTS in line and doors.own.tenant in line]
+    assert lines and '"duration_ms"' in lines[-1] and '"request_id"' in lines[-1]
+    assert canary not in doors.envoy.log() and doors.own.key not in doors.envoy.log()
+
+
+async def test_its_service_token_is_taken_anew_when_it_is_renewed(doors: Doors, tmp_path: Path) -> None:
+    from tenantry.cli.envoy.process import write_identity
+    from tenantry.cli.envoy.settings import Settings
+
+    with envoy_beside(doors.mesh, tmp_path / "envoy") as envoy, grpc.insecure_channel(envoy.grpc) as channel:
+        settings = Settings("", "", {}, Path(), envoy.state / "envoy")
+        assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
+        await write_identity(settings, "not-a-token")
+
+        def refused() -> bool:
+            return refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is not None
+
+        await until(refused, within_s=10, what="the new token")
+        await write_identity(settings, edge_token(doors.mesh))
+        await until(lambda: not refused(), within_s=10, what="the old token")
+
+
+def test_it_lets_calls_end_when_it_is_told_to_end(doors: Doors, tmp_path: Path) -> None:
+    with envoy_beside(doors.mesh, tmp_path / "envoy") as envoy, grpc.insecure_channel(envoy.grpc) as channel:
+        watch: Callable[..., Any] = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        watching = watch(b"", timeout=60)
+        next(watching)
+        envoy.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            envoy.process.wait(1)
+        watching.cancel()
+        assert envoy.process.wait(8) == 0
+
+
+def test_a_certificate_makes_it_speak_tls(doors: Doors, tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    named = [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        str(key),
+        "-out",
+        str(chain),
+    ]
+    subprocess.run([*command, *named], check=True, capture_output=True, env=os.environ)
+    files = {"TENANTRY_EDGE_CERTIFICATE": str(chain), "TENANTRY_EDGE_PRIVATE_KEY": str(key)}
+    with envoy_beside(doors.mesh, tmp_path / "envoy", **files) as envoy:
+        trusted = grpc.ssl_channel_credentials(chain.read_bytes())
+        address = envoy.grpc.replace("127.0.0.1", "localhost")
+        with grpc.secure_channel(address, trusted) as channel:
+            assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
+        with grpc.insecure_channel(envoy.grpc) as plain:
+            refused = refusal(plain, LIST_PROMPTS, b"", bearer(doors.own.key))
+            assert refused is not None and refused.code == "UNAVAILABLE"

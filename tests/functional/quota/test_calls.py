@@ -1,0 +1,131 @@
+"""The limit of calls where they enter, as Envoy and as kit's own edge ask it."""
+
+import base64
+from typing import Any
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2
+from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import RateLimitServiceStub
+from tenantry.api.quota.v1 import call_service_pb2 as pb
+from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
+from tenantry.kit.caller import Caller
+from tenantry.kit.errors import InvalidArgument, PermissionDenied, Reason, ResourceExhausted, Unauthenticated
+from tenantry.kit.status import DETAILS, from_status
+from tenantry.quota.tiers import CALLS
+from tests.functional.quota.quota_room import Quota
+from tests.harness.room import caller_of
+from tests.harness.stores import RedisServer
+
+OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
+BURST = CALLS["pro"].burst
+
+
+def asked(caller: Caller, hits: int = 0) -> rls_pb2.RateLimitRequest:
+    """What Envoy asks for a call of the caller's."""
+    request = rls_pb2.RateLimitRequest(domain="tenantry", hits_addend=hits)
+    entries = request.descriptors.add().entries
+    for key, value in (("generic_key", "call"), ("organisation", caller.organisation), ("tenant", caller.tenant)):
+        if value:
+            entries.add(key=key, value=value)
+    return request
+
+
+async def envoy(quota: Quota, caller: Caller, hits: int = 0, *, service: str | None = "edge") -> Any:
+    stub = RateLimitServiceStub(quota.room.channel(service=service))
+    return await stub.ShouldRateLimit(asked(caller, hits))
+
+
+async def kit_edge(quota: Quota, caller: Caller) -> None:
+    with quota.room.calling(caller):
+        await CallServiceStub(quota.room.channel(service="gateway")).AdmitCall(pb.AdmitCallRequest())
+
+
+def status_of(answer: rls_pb2.RateLimitResponse) -> status_pb2.Status:
+    headers = {one.key: one.value for one in answer.response_headers_to_add}
+    status = status_pb2.Status.FromString(base64.b64decode(headers[DETAILS] + "=="))
+    assert headers["grpc-status"] == str(status.code) and answer.raw_body.decode() == status.message
+    return status
+
+
+async def test_both_edges_count_in_one_limit_and_refuse_with_the_same_words(quota: Quota) -> None:
+    assert (await envoy(quota, quota.acme, BURST - 1)).overall_code == OK
+    await kit_edge(quota, quota.acme)
+    # A second's worth may have leaked meanwhile.
+    answer = await envoy(quota, quota.acme, BURST)
+    assert answer.overall_code == OVER_LIMIT
+    by_envoy = from_status(status_of(answer))
+    with pytest.raises(ResourceExhausted) as refused:
+        while True:
+            await kit_edge(quota, quota.acme)
+    assert isinstance(by_envoy, ResourceExhausted)
+    assert by_envoy.reason is refused.value.reason is Reason.CALLS_PER_MINUTE
+    assert by_envoy.message == refused.value.message
+    assert (
+        by_envoy.violations
+        == refused.value.violations
+        == [(f"tenant:{quota.acme.tenant}", "24000 calls a minute, 4000 at once")]
+    )
+    assert refused.value.retry_after_s and by_envoy.retry_after_s
+
+
+async def test_hits_are_counted_all_or_none_and_one_when_none_are_named(quota: Quota) -> None:
+    assert (await envoy(quota, quota.globex, BURST + 1)).overall_code == OVER_LIMIT
+    assert (await envoy(quota, quota.globex, BURST)).overall_code == OK
+    answer = await envoy(quota, quota.globex, BURST)
+    assert answer.overall_code == OVER_LIMIT
+    details = {detail.type_url.rpartition(".")[2] for detail in status_of(answer).details}
+    assert details == {"ErrorInfo", "RetryInfo", "QuotaFailure"}
+
+
+async def test_the_limit_of_calls_counts_nothing_that_a_reservation_counts(quota: Quota) -> None:
+    before = await quota.usage(quota.acme)
+    assert (await envoy(quota, quota.acme, BURST)).overall_code == OK
+    after = await quota.usage(quota.acme)
+    assert (after.requests_available, after.tokens_available) == (before.requests_available, before.tokens_available)
+    # The limit of calls is used up, and requests are admitted as before.
+    for _ in range(20):
+        await quota.reserve(quota.acme)
+
+
+async def test_a_tenant_s_own_limits_of_requests_are_never_reached_by_way_of_calls(quota: Quota) -> None:
+    await quota.override(quota.globex.tenant, requests_per_minute=100_000, request_burst=BURST)
+    assert (await envoy(quota, quota.globex, 2 * BURST)).overall_code == OK
+
+
+async def test_administrators_have_limits_of_their_own(quota: Quota) -> None:
+    most = CALLS["enterprise"].burst
+    admin = caller_of("", quota.acme.organisation)
+    assert (await envoy(quota, admin, most)).overall_code == OK
+    status = status_of(await envoy(quota, admin, most))
+    assert "administrators" in status.message
+    assert (await envoy(quota, quota.acme)).overall_code == OK
+
+
+@pytest.mark.parametrize("service", ["gateway", "tenancy", None])
+async def test_only_envoy_may_say_whose_a_call_is(quota: Quota, service: str | None) -> None:
+    with pytest.raises((PermissionDenied, Unauthenticated)):
+        await envoy(quota, quota.acme, service=service)
+
+
+async def test_a_question_about_no_or_several_owners_is_refused(quota: Quota) -> None:
+    stub = RateLimitServiceStub(quota.room.channel(service="edge"))
+    for descriptors in (0, 2):
+        request = rls_pb2.RateLimitRequest()
+        for _ in range(descriptors):
+            request.descriptors.add()
+        with pytest.raises(InvalidArgument) as refused:
+            await stub.ShouldRateLimit(request)
+        assert refused.value.violations[0][0] == "descriptors"
+
+
+async def test_books_that_are_away_let_nobody_in(quota_on_own_books: Quota, own_books: RedisServer) -> None:
+    assert (await envoy(quota_on_own_books, quota_on_own_books.acme)).overall_code == OK
+    own_books.stop()
+    answer = await envoy(quota_on_own_books, quota_on_own_books.acme)
+    assert answer.overall_code == OVER_LIMIT
+    status = status_of(answer)
+    error = from_status(status)
+    assert (error.code, error.reason) == ("UNAVAILABLE", Reason.STORE_UNAVAILABLE)
+    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
