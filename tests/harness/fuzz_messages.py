@@ -106,7 +106,7 @@ class Requests:
         self._room = _MOST_MESSAGES
         self._tame = self._dice.random() < 0.4
         data = self._dice.choice(kept) if chance < 0.25 and kept else self._message(of, 5).SerializeToString()
-        if chance < 0.1 or chance > 0.8:
+        if not self._tame and chance < 0.5:
             data = self._broken(data)
         return data
 
@@ -115,7 +115,7 @@ class Requests:
         self._room -= 1
         if (kept := self._messages[of.full_name]) and self._dice.random() < 0.4:
             message.ParseFromString(self._dice.choice(kept))
-        fullness = self._dice.choice((0.2, 0.6, 0.9))
+        fullness = 0.9 if self._tame else self._dice.choice((0.2, 0.6, 0.9))
         for field in of.fields:
             if self._dice.random() < fullness and depth and self._room > 0:
                 self._fill(message, field, depth - 1)

@@ -131,7 +131,7 @@ class People:
             carried.append((call.SERVICE, self._tokens[dice.choice(access.services or SERVICES)]))
         if access.caller == "required" or dice.random() < 0.5:
             able = [role for role in self._assertions if not access.scope or access.scope in ROLES[role]]
-            if access.audience == "public":
+            if access.audience == "public" or (access.audience == "mesh" and dice.random() < 0.9):
                 able = [role for role in able if role in (TENANT_ADMIN, TENANT_SERVICE)]
             carried += self._assertions[dice.choice(able)]
         return carried
