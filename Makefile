@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 TOPOLOGY ?= cohosted
 WORKERS ?= 1
+ADDRESS ?=
 B ?=
 FILTER ?=
 ARGS ?=
@@ -31,6 +32,10 @@ run: $(RUNTIME) ## start everything and answer the demo questions (TOPOLOGY=mesh
 test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST_ALL=1: build the tools, leave nothing out)
 	@if [[ "$${TENANTRY_TEST_ALL:-}" == 1 ]]; then $(MAKE) tools; fi
 	@$(BIN)/pytest $(SPREAD) $(if $(FILTER),-k "$(FILTER)") $(ARGS)
+
+.PHONY: attack
+attack: $(DEV) ## attack a mesh and say what held (TOPOLOGY=mesh, or ADDRESS=host:port with an operator's key in TENANTRY_KEY)
+	@$(BIN)/python -m tests.attack $(or $(ADDRESS),$(if $(filter mesh,$(TOPOLOGY)),processes,cohosted))
 
 .PHONY: check
 check: $(DEV) ## format, lint, types, who imports whom, contracts, fresh stubs
