@@ -234,8 +234,8 @@ async def _check(authentication: Authentication, signer: Signer, credential: str
     return lambda _: checks.authenticate("", access, metadata)
 
 
-async def _process(place: Place) -> tuple[float, float, float]:
-    """Seconds until it serves, and megabytes before and after its memories are full."""
+async def _process(place: Place, *, fill: bool) -> float:
+    """Seconds until a process serves. With `fill` also how large it is before and after its memories are full."""
     state, settings = place.state, place.settings
     address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {"TENANTRY_STATE": str(state), "TENANTRY_LISTEN": address}
@@ -248,7 +248,10 @@ async def _process(place: Place) -> tuple[float, float, float]:
         async with aio.insecure_channel(address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             await health.Check(health_pb2.HealthCheckRequest(), timeout=_START_S, wait_for_ready=True)
-            start_s, idle_mb = time.perf_counter() - began, pss_mb(process.pid)
+            start_s = time.perf_counter() - began
+            if not fill:
+                return start_s
+            place.costs.idle_mb = pss_mb(process.pid)
             stub: Any = IdentityServiceStub(channel)
             token = (settings.tokens / "gateway.token").read_text()
             gate = asyncio.Semaphore(16)
@@ -259,7 +262,8 @@ async def _process(place: Place) -> tuple[float, float, float]:
                     await stub.AuthenticateCaller(request, metadata=((call.SERVICE, token),), timeout=30)
 
             await asyncio.gather(*(ask(secret) for secret in place.secrets))
-            return start_s, idle_mb, pss_mb(process.pid)
+            place.costs.full_mb = pss_mb(process.pid)
+            return start_s
     except aio.AioRpcError as error:
         raise AssertionError(f"{error.details()}: {(state / 'tenancy.log').read_text()[-2000:]}") from None
     finally:
@@ -278,12 +282,12 @@ async def _place(state: Path, tenants: int, remembered: int) -> Place:
 async def _measure(folder: Path, tenants: Sequence[int], times: int, rounds: int, remembered: int) -> list[Costs]:
     places = [await _place(folder / str(number), number, remembered) for number in tenants]
     await _use_case(places, times, rounds)
-    took: list[list[tuple[float, float, float]]] = [[] for _ in places]
-    for _ in range(rounds):
-        for one, place in zip(took, places, strict=True):
-            one.append(await _process(place))
-    for one, place in zip(took, places, strict=True):
-        place.costs.start_s, place.costs.idle_mb, place.costs.full_mb = map(median, zip(*one, strict=True))
+    starts: list[list[float]] = [[] for _ in places]
+    for turn in range(rounds):
+        for start, place in zip(starts, places, strict=True):
+            start.append(await _process(place, fill=turn == rounds - 1))
+    for start, place in zip(starts, places, strict=True):
+        place.costs.start_s = median(start)
     return [place.costs for place in places]
 
 

@@ -56,8 +56,8 @@ class Memory(Generic[V]):
         return await asyncio.shield(flight.task)
 
     def peek(self, key: str) -> V | None:
-        """What is remembered of the key, without a load."""
-        return self._values.get(key) if self._is_fresh() else None
+        """What was remembered of the key, without a load: true only while `confirmed`."""
+        return self._values.get(key)
 
     def drop(self, key: str) -> None:
         """Forget the key, and what a load under way brings for it. A writer calls it after its commit to see its own write."""

@@ -87,10 +87,12 @@ class Authentication:
     async def _proven(self, credential: str, client_address: str) -> Holder:
         """The holder; what is not remembered as valid counts against its source if it is not."""
         holder = self._remembered(credential)
-        if holder is not None:
+        if holder is not None and self.keys.confirmed:
             return holder
         source = source_of(client_address)
-        self._guesses.check(source)
+        # What was good when the change log was last read is no guess, even if it has to be looked up again.
+        if holder is None:
+            self._guesses.check(source)
         try:
             if credential.startswith(credentials.PREFIX):
                 return holder_of(await self._find(credential))
@@ -100,7 +102,7 @@ class Authentication:
             raise
 
     def _remembered(self, credential: str) -> Holder | None:
-        """The holder, if memory alone can tell that the credential is one."""
+        """The holder, if memory alone can tell that the credential is one, or was."""
         if not credential.startswith(credentials.PREFIX):
             return self._tokens.remembered(credential)
         key_id = credentials.key_id_of(credential)

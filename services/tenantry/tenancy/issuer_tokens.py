@@ -46,7 +46,7 @@ class IssuerTokens:
         self.issuers: Memory[Issuer] = Memory(ISSUER_CHANGES, self._load, _MOST_ISSUERS, clock=clock)
 
     def remembered(self, token: str) -> Holder | None:
-        """The holder of a token that was verified before and would be again."""
+        """The holder of a token that was verified before and would be again: true only while `issuers` is confirmed."""
         known = self._proven.get(_digest(token))
         if known is None or self.issuers.peek(known.issuer.id) != known.issuer:
             return None

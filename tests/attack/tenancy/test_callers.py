@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from tenantry.kit.errors import (
     Unauthenticated,
 )
 from tenantry.kit.ids import new_id
-from tenantry.tenancy import credentials
+from tenantry.kit.owner import Platform
+from tenantry.tenancy import credentials, guesses
 from tenantry.tenancy.guesses import BURST
+from tenantry.tenancy.records import ApiKey
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES
+from tenantry.tenancy.store_sql.api_keys import SqlKeys
 from tests.functional.tenancy.world import World, world
 from tests.harness.issuer import AUDIENCE, issuer
 from tests.harness.poll import until
@@ -132,11 +136,9 @@ async def test_a_flood_of_guesses_is_slowed_and_locks_out_no_tenant(scene: World
         except ResourceExhausted:
             return False
 
-    for _ in range(50):
-        assert await comes_in(known), "what is remembered passes whatever comes beside it"
-        await flood(scene, 1)
-    # A key that is used for the first time.
-    await until(lambda: comes_in(fresh))
+    # One that is known, and one that is used for the first time.
+    for secret in (known, fresh):
+        await until(partial(comes_in, secret))
     async with issuer() as globexs:
         async with scene.as_holder(scene.operator):
             await scene.issuers.RegisterIssuer(
@@ -149,6 +151,22 @@ async def test_a_flood_of_guesses_is_slowed_and_locks_out_no_tenant(scene: World
     # Nobody else is slowed.
     with pytest.raises(Unauthenticated):
         await scene.authenticate(guess(), "198.51.100.8")
+
+
+async def test_a_flood_of_guesses_costs_few_look_ups(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guesses, "SPARE_A_SECOND", 0.0)
+    looked: list[str] = []
+    plain = SqlKeys.find
+
+    async def find(self: SqlKeys, owner: Platform, key_id: str) -> ApiKey | None:
+        looked.append(key_id)
+        return await plain(self, owner, key_id)
+
+    monkeypatch.setattr(SqlKeys, "find", find)
+    await flood(scene, int(BURST) + 10)
+    looked.clear()
+    assert await flood(scene, 600) > 500
+    assert len(looked) <= guesses.SPARE_BURST
 
 
 async def test_a_revoked_key_is_no_guess(scene: World) -> None:

@@ -10,12 +10,14 @@ import pytest
 from tenantry.kit import owner
 from tenantry.kit.assertion import KEYS_AGE_S, Keyring
 from tenantry.kit.changes import Poller
-from tenantry.kit.errors import StoreUnavailable, Unauthenticated
+from tenantry.kit.errors import ResourceExhausted, StoreUnavailable, Unauthenticated
+from tenantry.kit.memory import MAX_AGE_S
 from tenantry.kit.sql import Database
 from tenantry.tenancy import audit_chain
 from tenantry.tenancy.api_keys import ApiKeys, new_key
 from tenantry.tenancy.audit import Refusal, Refusals
 from tenantry.tenancy.authentication import Authentication
+from tenantry.tenancy.guesses import BURST, SPARE_A_SECOND, SPARE_BURST
 from tenantry.tenancy.initialise import initialise
 from tenantry.tenancy.issuer_keys import IssuerKeys
 from tenantry.tenancy.issuer_tokens import IssuerTokens
@@ -287,3 +289,32 @@ async def test_a_signing_key_is_replaced_when_it_is_old_by_one_of_the_replicas(
     clock.advance(1)
     made = {(await rotation.rotate_when_old()).id for rotation in rotations}
     assert len(made) == 1 and made != {first}
+
+
+async def test_a_key_that_is_remembered_passes_whatever_guesses_come_beside_it(
+    replicas: tuple[Replica, Replica], clock: FrozenClock
+) -> None:
+    one, _ = replicas
+    key, secret = await _key(one, clock)
+    _, other = await _key(one, clock)
+
+    async def comes_in(credential: str) -> bool:
+        try:
+            return bool((await one.authentication.authenticate(credential, client_address="192.0.2.1")).tenant)
+        except ResourceExhausted:
+            return False
+
+    assert await comes_in(secret)
+    for _ in range(int(BURST + SPARE_BURST)):
+        with pytest.raises((Unauthenticated, ResourceExhausted)):
+            await one.authentication.authenticate("junk", client_address="192.0.2.1")
+    assert await comes_in(secret) and not await comes_in(other)
+    clock.advance(1 / SPARE_A_SECOND)
+    assert await comes_in(other), "one that comes for the first time waits for its turn"
+    clock.advance(MAX_AGE_S + 1 / SPARE_A_SECOND)
+    with pytest.raises((Unauthenticated, ResourceExhausted)):
+        await one.authentication.authenticate("junk", client_address="192.0.2.1")
+    assert await comes_in(secret), "also when it must be looked up again, since the change log is not read"
+    await one.keys.revoke(caller_of("", ""), "acme", key.id)
+    with pytest.raises(Unauthenticated):
+        await one.authentication.authenticate(secret, client_address="192.0.2.1")
