@@ -16,16 +16,16 @@ import httpx
 import pytest
 from google.rpc import status_pb2
 
-from tenantry.api.envoy.service.ratelimit.v3 import rls_pb2
-from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import RateLimitServiceStub
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
 from tenantry.kit import call
+from tenantry.kit.owner import Tenant
 from tenantry.kit.status import DETAILS
 from tenantry.quota.tiers import CALLS
 from tests.attack.mesh.contracts import request_for, rpcs
+from tests.harness.calls import use_up_now
 from tests.harness.envoy import Envoy, edge_token, envoy_beside
 from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
 from tests.harness.poll import until
@@ -227,26 +227,11 @@ def test_a_limit_of_calls_that_is_reached_is_told_alike_and_admits_requests_alik
     for name in ("kit", "envoy"):
         ask(doors.channels[name], poor.key)
     assert before - available() in (1, 2)  # one a second comes back
-    entries = [("generic_key", "call"), ("organisation", poor.organisation), ("tenant", poor.tenant)]
-    request = rls_pb2.RateLimitRequest(hits_addend=CALLS["free"].burst - 40)
-    descriptor = request.descriptors.add()
-    for key, value in entries:
-        descriptor.entries.add(key=key, value=value)
-    with grpc.insecure_channel(doors.mesh.addresses["quota"]) as inside:
-        limits: Any = stub_of(RateLimitServiceStub, inside)
-        limits.ShouldRateLimit(request, metadata=((call.SERVICE, edge_token(doors.mesh)),))
-        request.hits_addend = 30
-        # All that is left, so that both doors are shut for a while.
-        while limits.ShouldRateLimit(request, metadata=((call.SERVICE, edge_token(doors.mesh)),)).overall_code == 1:
-            pass
-    answered: dict[str, Refusal] = {}
-    for name in ("kit", "envoy"):
-        while name not in answered:
-            found = refusal(doors.channels[name], LIST_PROMPTS, b"", bearer(poor.key))
-            if found is not None:
-                answered[name] = found
-    assert answered["kit"] == answered["envoy"]
-    assert answered["kit"].code == "RESOURCE_EXHAUSTED" and len(answered["kit"].details) == 3
+    assert doors.mesh.books is not None
+    use_up_now(doors.mesh.books.url, Tenant(poor.organisation, poor.tenant), CALLS["free"])
+    kit, envoy = doors.both(LIST_PROMPTS, b"", bearer(poor.key))
+    assert kit == envoy and kit is not None
+    assert kit.code == "RESOURCE_EXHAUSTED" and len(kit.details) == 3
 
 
 @pytest.mark.parametrize(
