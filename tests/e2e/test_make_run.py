@@ -34,11 +34,14 @@ def test_the_readmes_commands_work_as_they_are_written(tmp_path: Path) -> None:
     (python,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "call.py").write_text(python.replace("127.0.0.1:7700", place.address))
     with going(place, ["make", "run"]) as _:
-        trying = [block for block in shell if "tenantry ask" in block or "tenantry org" in block]
+        (life,) = [block for block in shell if "tenantry key rotate" in block]
+        trying = [block for block in shell if block != life and ("tenantry ask" in block or "tenantry org" in block)]
         assert len(trying) == 2
         for command in "\n".join(trying).splitlines():
             done = place.run(command)
             assert done.returncode == 0, f"{command}: {done.stderr}"
+        lived = place.run(f"set -e\n{life}")
+        assert lived.returncode == 0 and "Refused, as it should be." in lived.stdout, lived.stderr
         called = place.run("python call.py")
         assert "45 days" in called.stdout and "refunds.md" in called.stdout, called.stderr
         (services,) = [block for block in shell if "python -m tenantry." in block]

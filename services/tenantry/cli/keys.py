@@ -95,6 +95,9 @@ def update(
     collection: Annotated[
         list[str] | None, typer.Option(help="Only this collection; '' for any. May be repeated.")
     ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Only from these addresses; '' for any. May be repeated.")
+    ] = None,
     expires: Annotated[datetime | None, typer.Option(help="When it shall end, in UTC.")] = None,
     address: Address = None,
     key: Key = None,
@@ -112,6 +115,7 @@ def update(
         scopes=known.scopes if scope is None else scope,
         models=known.models if model is None else filter(None, model),
         collections=known.collections if collection is None else filter(None, collection),
+        networks=known.networks if network is None else filter(None, network),
         expire_time=known.expire_time if known.HasField("expire_time") else None,
     )
     if expires is not None:

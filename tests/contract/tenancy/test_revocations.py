@@ -9,7 +9,7 @@ from tenantry.kit import owner
 from tenantry.kit.changes import Poller
 from tenantry.kit.sql import Database
 from tenantry.tenancy import revocations
-from tenantry.tenancy.records import ApiKey, Organisation, Revocation, Tenant, TenantState, Tier
+from tenantry.tenancy.records import ApiKey, Issuer, Organisation, Revocation, Tenant, TenantState, Tier
 from tenantry.tenancy.revocations import RevocationFeed, Told
 from tenantry.tenancy.store import KEY_CHANGES, PLATFORM, TENANT_CHANGES
 from tenantry.tenancy.store_sql import SqlStore
@@ -79,6 +79,16 @@ async def test_a_revoked_key_counts_for_a_while(acme: SqlStore) -> None:
     async with acme.read() as tx:
         counts = [await tx.keys.count(ACME, 0, after) for after in (None, 101, 100)]
     assert counts == [1, 1, 2]
+
+
+async def test_a_removed_issuer_is_refused_like_a_key_and_counts_for_a_while(acme: SqlStore) -> None:
+    issuer = Issuer("iss_1", "acme", "acme-org", "https://a.example", "us", ("generate",), False, (), (), (), 0)
+    async with acme.write() as tx:
+        await tx.issuers.register(ACME, issuer)
+        await tx.issuers.remove(ACME, issuer.id, 100)
+    assert [(one.kind, one.id, one.generation) for one in await found(acme)] == [(KEY_CHANGES, "iss_1", 2)]
+    async with acme.read() as tx:
+        assert [await tx.issuers.count(ACME, after) for after in (100, 99)] == [0, 1]
 
 
 class Pings:

@@ -66,13 +66,14 @@ def test_a_key_that_loses_a_scope_is_refused_it_and_keeps_what_was_not_said(
     operator: Command, keys: TenantKeys
 ) -> None:
     made = operator(
-        f"key create --tenant {keys.tenant} --scope documents.read --scope traces.read --collection faq"
+        f"key create --tenant {keys.tenant} --scope documents.read --scope traces.read --collection faq --network 127.0.0.0/8"
     ).json()
     reader = operator.within(TENANTRY_KEY=made["secret"])
     assert reader("docs list --collection faq").status == 0
     narrowed = f"key update {made['key_id']} --tenant {keys.tenant} --scope traces.read --expires 2100-01-02"
     changed = operator(narrowed).json()
     assert (changed["scopes"], changed["collections"], changed["version"]) == (["traces.read"], ["faq"], "2")
+    assert changed["networks"] == ["127.0.0.0/8"]
     assert changed["expire_time"].startswith("2100-01-02T00:00:00")
     refused = reader("docs list --collection faq")
     assert refused.status == 1 and "SCOPE_MISSING" in refused.err
@@ -85,6 +86,9 @@ def test_a_key_that_loses_a_scope_is_refused_it_and_keeps_what_was_not_said(
         changed["expire_time"],
     )
     assert reader("docs list").status == 0
+    operator(f"key update {made['key_id']} --tenant {keys.tenant} --network 203.0.113.0/24")
+    elsewhere = reader("docs list")
+    assert elsewhere.status == 1 and "NETWORK_DENIED" in elsewhere.err
     unknown = operator(f"key update key_x --tenant {keys.tenant}")
     assert unknown.status == 1 and "key_x is not among the keys" in unknown.err
 

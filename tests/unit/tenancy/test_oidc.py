@@ -54,7 +54,7 @@ def test_a_token_that_holds_is_taken(key_id: str, kind: str) -> None:
         {"nbf": "now"},
         *({name: None} for name in ("iss", "aud", "sub", "iat", "exp")),
     ],
-    ids=str,
+    ids=" ".join,  # not their values, which hold the time
 )
 def test_a_token_that_says_something_else_is_refused(claims: dict[str, Any]) -> None:
     assert verified(ISSUER.token(**claims)) is None
@@ -69,7 +69,7 @@ def test_clocks_may_differ_by_a_minute_at_the_beginning_and_by_nothing_at_the_en
 @pytest.mark.parametrize(
     "headers",
     [{"typ": "logout+jwt"}, {"typ": "dpop+jwt"}, {"typ": None}, {"kid": ""}, {"crit": ["exp"]}, {"typ": 7}],
-    ids=str,
+    ids=" ".join,  # not their values, which hold the time
 )
 def test_a_token_of_another_kind_is_refused(headers: dict[str, Any]) -> None:
     assert oidc.claimed(ISSUER.token(headers=headers)) is None

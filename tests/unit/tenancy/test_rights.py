@@ -109,6 +109,21 @@ def test_less_of_anything_takes_something_away(after: Grant, expected: bool) -> 
     assert takes_away(BEFORE, after) is expected
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((), ("192.0.2.0/24",), True),
+        (("192.0.2.0/24",), ("192.0.2.0/25",), True),
+        (("192.0.2.0/24",), ("10.0.0.0/8",), True),
+        (("192.0.2.0/25",), ("192.0.2.0/24",), False),
+        (("192.0.2.0/24",), (), False),
+    ],
+)
+def test_fewer_networks_take_something_away(before: tuple[str, ...], after: tuple[str, ...], expected: bool) -> None:
+    generate = frozenset({"generate"})
+    assert takes_away(Grant(generate, networks=before), Grant(generate, networks=after)) is expected
+
+
 def test_an_end_takes_away_from_a_key_that_had_none() -> None:
     assert takes_away(Grant(frozenset({"generate"})), Grant(frozenset({"generate"}), expires_ns=100))
 
