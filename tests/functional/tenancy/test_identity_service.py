@@ -114,7 +114,7 @@ async def test_initialising_again_makes_nothing_but_new_service_tokens(tmp_path:
     assert first.operator_secret == settings.operator_key.read_text()
     assert settings.operator_key.stat().st_mode & 0o777 == 0o600
     assert sorted(path.stem for path in first.tokens) == sorted(
-        ["tenancy", "quota", "retrieval", "cache", "prompts", "models", "insight", "gateway"]
+        ["tenancy", "quota", "retrieval", "cache", "prompts", "models", "insight", "gateway", "edge"]
     )
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in first.tokens)
     again = await initialise(settings)
