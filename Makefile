@@ -9,6 +9,7 @@ TOPOLOGY ?= cohosted
 WORKERS ?= 1
 TLS ?=
 EDGE ?=
+ADDRESS ?=
 B ?=
 FILTER ?=
 ARGS ?=
@@ -34,6 +35,10 @@ run: $(RUNTIME) $(if $(EDGE),$(WITH_EDGE)) ## start everything, ask the demo que
 test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST_ALL=1: build the tools, leave nothing out)
 	@if [[ "$${TENANTRY_TEST_ALL:-}" == 1 ]]; then $(MAKE) tools; fi
 	@$(BIN)/pytest $(SPREAD) $(if $(FILTER),-k "$(FILTER)") $(ARGS)
+
+.PHONY: attack
+attack: $(DEV) ## attack a mesh and say what held (TOPOLOGY=mesh, or ADDRESS=host:port with an operator's key in TENANTRY_KEY)
+	@$(BIN)/python -m tests.attack $(or $(ADDRESS),$(if $(filter mesh,$(TOPOLOGY)),processes,cohosted))
 
 .PHONY: check
 check: $(DEV) ## format, lint, types, who imports whom, contracts, fresh stubs
@@ -67,8 +72,8 @@ publish: $(DEV) ## record today's contracts as those that clients rely on (proto
 	@$(BIN)/python deploy/contracts.py publish $(ARGS)
 
 .PHONY: bench
-bench: $(DEV) ## measure (B=path, echo, memory, leaks, revocation, fuzz or edge; FULL=1 takes longer and says more)
-	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | revocation | fuzz | edge" >&2; exit 2; fi
+bench: $(DEV) ## measure (B=path, echo, memory, leaks, revocation, fuzz, edge or identity; FULL=1 takes longer and says more)
+	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | revocation | fuzz | edge | identity" >&2; exit 2; fi
 	@$(BIN)/python -m tests.bench $(B) $(ARGS)
 
 .PHONY: tools

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import left_out, stores
+from tests.harness import mesh as mesh_harness
 from tests.harness.clock import FrozenClock
 from tests.harness.mesh import RunningMesh, attached_mesh, running_mesh
 
@@ -23,8 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark that pytest-xdist reads, also where a run is without it."""
+    """The mark that pytest-xdist reads is known without it too; `--edge=envoy` holds for meshes that tests start themselves."""
     config.addinivalue_line("markers", "xdist_group(name): tests of a group run in one process")
+    mesh_harness.BEHIND_ENVOY = config.getoption("--edge") == "envoy"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +49,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A whole mesh that answers. Shared: use tenants of your own."""
     state = tmp_path_factory.mktemp("mesh")
     if request.param in ("cohosted", "processes"):
-        with running_mesh(request.param, state, envoy=request.config.getoption("--edge") == "envoy") as running:
+        with running_mesh(request.param, state) as running:
             yield running
     else:
         yield attached_mesh(request.param, os.environ["TENANTRY_KEY"], state)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity")
 
 
 def main(arguments: list[str]) -> None:

@@ -112,7 +112,7 @@ def asked_mesh(topology: Topology, state: Path, sampling: float, provider: str) 
         "TENANTRY_LOG_LEVEL": "WARNING",
         "PYTHONDONTWRITEBYTECODE": "",
     }
-    with running_mesh(topology, state, **settings) as mesh:
+    with running_mesh(topology, state, envoy=False, **settings) as mesh:
         yield mesh, tenant_of(mesh, provider)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, edge, fuzz, leaks, memory, path, revocation
+from tests.bench import echo, edge, fuzz, identity, leaks, memory, path, revocation
 from tests.bench.report import Report
 
 
@@ -52,3 +52,8 @@ def test_revocation_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture
 def test_fuzz_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(fuzz.run(inputs=80, full=False), capsys)
     assert figures["inputs"] == 80
+
+
+def test_identity_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(identity.run(tenants=(2, 4), times=50, rounds=1, remembered=10), capsys)
+    assert figures["many_idle_mb"] > 0

@@ -33,7 +33,7 @@ def is_whole(names: set[str], services: set[str]) -> bool:
 async def test_eight_processes_give_one_trace_in_insights_own_store(tmp_path: Path, streamed: bool) -> None:
     with (
         collector() as taken,
-        running_mesh("processes", tmp_path / "state", TENANTRY_OTLP_ENDPOINT=taken.endpoint) as mesh,
+        running_mesh("processes", tmp_path / "state", envoy=False, TENANTRY_OTLP_ENDPOINT=taken.endpoint) as mesh,
     ):
         client = client_of(mesh, "traced", VAULT)
         if streamed:
@@ -76,7 +76,7 @@ async def test_eight_processes_give_one_trace_in_the_real_jaeger(tmp_path: Path)
         pytest.skip("left out: TENANTRY_JAEGER_URL names one that runs, whose OTLP address is not known")
     with (
         jaeger(binary, tmp_path) as shown,
-        running_mesh("processes", tmp_path / "state", TENANTRY_OTLP_ENDPOINT=shown.otlp) as mesh,
+        running_mesh("processes", tmp_path / "state", envoy=False, TENANTRY_OTLP_ENDPOINT=shown.otlp) as mesh,
     ):
         client = client_of(mesh, "traced", VAULT)
         summary = client.ask("When does the vault open?").summary

@@ -88,6 +88,7 @@ def workplace(folder: Path) -> Workplace:
     own = {
         "TENANTRY_STATE": str(folder / ".tenantry"),
         "TENANTRY_EDGE_LISTEN": f"127.0.0.1:{free_port()}",
+        "TENANTRY_EDGE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
         "TENANTRY_BOOKS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "TENANTRY_CACHE_URL": f"redis://127.0.0.1:{free_port()}/0",
         **ports,

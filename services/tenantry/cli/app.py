@@ -18,6 +18,8 @@ COMMANDS = {
     "org": "tenants:organisations",
     "tenant": "tenants:tenants",
     "key": "keys:app",
+    "issuer": "issuers:app",
+    "signing": "signing:app",
     "docs": "documents:app",
     "prompt": "prompts:app",
     "ask": "ask:ask",

@@ -8,13 +8,24 @@ import typer
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.cli import settings
-from tenantry.cli.options import Address, Key, connected
+from tenantry.cli.options import Address, Key, connected, duration
 from tenantry.cli.output import note, show, show_all
 from tenantry.cli.refusals import fail
 from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 
 app = typer.Typer(help="API keys.", no_args_is_help=True, add_completion=False)
 Named = Annotated[str, typer.Option("--tenant", help="The tenant it speaks for.")]
+_COLUMNS = (
+    "key_id",
+    "display_name",
+    "scopes",
+    "networks",
+    "create_time",
+    "last_use_time",
+    "expire_time",
+    "revoke_time",
+    "replaced_by",
+)
 _CUSTOMERS = (ORGANISATION_ADMIN, TENANT_ADMIN, TENANT_SERVICE)
 
 
@@ -26,6 +37,7 @@ def create(
     scope: Annotated[list[str] | None, typer.Option(help="A scope; replaces the role's. May be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only this model. May be repeated.")] = None,
     collection: Annotated[list[str] | None, typer.Option(help="Only this collection. May be repeated.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Only from these addresses, 203.0.113.0/24.")] = None,
     name: str = "",
     address: Address = None,
     key: Key = None,
@@ -43,6 +55,7 @@ def create(
         scopes=scope or sorted(ROLES[role]),
         models=model or (),
         collections=collection or (),
+        networks=network or (),
     )
     made = connected(address, key, tenant or None).call(KeyServiceStub, "CreateApiKey", request)
     note(key_id=made.key.key_id, secret=made.secret)
@@ -53,7 +66,24 @@ def list_keys(tenant: Named = "", address: Address = None, key: Key = None) -> N
     """List keys."""
     connection = connected(address, key, tenant or None)
     found = connection.pages(KeyServiceStub, "ListApiKeys", pb.ListApiKeysRequest(tenant=tenant), "keys")
-    show_all(found, ("key_id", "display_name", "scopes", "create_time", "expire_time", "revoke_time"))
+    show_all(found, _COLUMNS)
+
+
+@app.command("rotate")
+def rotate(
+    key_id: str,
+    overlap: Annotated[
+        str, typer.Option(help="How long the old key still works: 30s, 15m, 12h, 7d; 0s to 30d.")
+    ] = "1d",
+    tenant: Named = "",
+    address: Address = None,
+    key: Key = None,
+) -> None:
+    """Make a key in the place of another, and show its secret, this once. The old one ends after the overlap."""
+    request = pb.RotateApiKeyRequest(tenant=tenant, key_id=key_id, overlap=duration(overlap))
+    made = connected(address, key, tenant or None).call(KeyServiceStub, "RotateApiKey", request)
+    ends = made.replaced.revoke_time if made.replaced.HasField("revoke_time") else made.replaced.expire_time
+    note(key_id=made.key.key_id, secret=made.secret, replaces=key_id, old_key_ends=ends.ToJsonString())
 
 
 @app.command("update")

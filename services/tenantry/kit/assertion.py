@@ -25,7 +25,8 @@ ASSERTION_LIFE_S = 120.0
 # Behind a service identity an assertion may be past its end by at most the longest permitted request.
 LONGEST_REQUEST_S = 600.0
 _REMEMBERED_TOKENS = 8192
-_KEYS_AGE_S = 300.0
+# How long a service goes on with the public keys that it has read.
+KEYS_AGE_S = 300.0
 _UNKNOWN_KEY_PAUSE_S = 1.0
 
 LoadKeys = Callable[[], Awaitable[Mapping[str, bytes]]]
@@ -68,7 +69,7 @@ class Keyring:
     async def public_key(self, key_id: str) -> Ed25519PublicKey | None:
         """The key, or None. Unknown ids cause at most one load a second, so that junk can't cause a storm."""
         age = self._clock.monotonic() - self._loaded_at
-        if age > _KEYS_AGE_S or (key_id not in self._keys and age > _UNKNOWN_KEY_PAUSE_S):
+        if age > KEYS_AGE_S or (key_id not in self._keys and age > _UNKNOWN_KEY_PAUSE_S):
             raw = await self._load()
             self._keys = {name: Ed25519PublicKey.from_public_bytes(key) for name, key in raw.items()}
             self._loaded_at = self._clock.monotonic()

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from tenantry.kit.errors import Reason, Unauthenticated
 
-_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,4096})")
+# Tokens of some issuers name a person's groups, and are some kilobytes long.
+_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,8192})")
 
 
 def credential_of(metadata: Mapping[str, str]) -> str:

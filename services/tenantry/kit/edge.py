@@ -178,7 +178,7 @@ class _Forward(grpc.GenericRpcHandler):
                 raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
             metadata = unique(context.invocation_metadata())
             span = _open_span(path, request_id, metadata)
-            onward = await self._authenticate(metadata, request_id, timeout, span)
+            onward = await self._authenticate(metadata, network.peer_address(context.peer()), request_id, timeout, span)
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
             answer = await send(onward, timeout)
             code = "OK"
@@ -200,14 +200,14 @@ class _Forward(grpc.GenericRpcHandler):
                 span.end()
 
     async def _authenticate(
-        self, metadata: dict[str, str], request_id: str, timeout: float, span: trace.Span
+        self, metadata: dict[str, str], client_address: str, request_id: str, timeout: float, span: trace.Span
     ) -> list[tuple[str, str]]:
         """Asks tenancy whose the credential is, and gives the metadata that the call carries inside."""
         credential = credential_of(metadata)
         with call.entered(call.Call(request_id=request_id, service="gateway")):
-            answer = await self._identity.AuthenticateCaller(
-                identity_pb.AuthenticateCallerRequest(credential=credential), timeout=timeout
-            )
+            # The connection's own address: whatever headers say of others is the client's word.
+            asked = identity_pb.AuthenticateCallerRequest(credential=credential, client_address=client_address)
+            answer = await self._identity.AuthenticateCaller(asked, timeout=timeout)
         telemetry.mark(span, answer.tenant, answer.tier)
         await self._admit(answer, request_id, timeout)
         onward = [

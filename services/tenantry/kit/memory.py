@@ -55,6 +55,10 @@ class Memory(Generic[V]):
         # Shielded: the caller that started the load may go while others wait for it.
         return await asyncio.shield(flight.task)
 
+    def peek(self, key: str) -> V | None:
+        """What was remembered of the key, without a load: true only while `confirmed`."""
+        return self._values.get(key)
+
     def drop(self, key: str) -> None:
         """Forget the key, and what a load under way brings for it. A writer calls it after its commit to see its own write."""
         self._values.pop(key, None)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc import aio
@@ -37,6 +38,15 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     *_COMMON,
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
+
+
+def peer_address(peer: str) -> str:
+    """The IP address in gRPC's word for a peer, such as `ipv4:192.0.2.1:50051` or `ipv6:%5B2001:db8::1%5D:50051`; "" for a
+    peer without one."""
+    kind, _, place = unquote(peer).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    return place.rpartition(":")[0].strip("[]").partition("%")[0]
 
 
 def connect(address: str, connections: int = 1) -> aio.Channel:

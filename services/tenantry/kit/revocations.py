@@ -7,7 +7,7 @@ the calls that run when something was entered or the word grew old. Forgotten is
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tenantry.kit.assertion import ASSERTION_LIFE_S, LONGEST_REQUEST_S
@@ -120,9 +120,10 @@ class Revocations:
         known = side.pop(one.id, None)
         if known is None and self.remembered >= self._most:
             raise ResourceExhausted(Reason.TOO_MANY, "there are more revocations than a process remembers")
-        newer = known is None or known.generation <= one.generation
-        generation, state = (one.generation, one.state) if newer or known is None else (known.generation, known.state)
-        side[one.id] = _Below(generation, state, now)
+        if known is None or known.generation <= one.generation:
+            side[one.id] = _Below(one.generation, one.state, now)
+        else:
+            side[one.id] = replace(known, heard_at=now)
 
     def _tell(self) -> None:
         for watcher in self._watchers:

@@ -50,7 +50,7 @@ def make_client(target: Target, *, loopback: bool) -> Any:
     to choose. Blocks: the first imports the SDK."""
     from anthropic import AsyncAnthropic
 
-    from tenantry.models.transport import http_client
+    from tenantry.kit.public_http import http_client
 
     client = AsyncAnthropic(
         api_key=target.credential or _NO_CREDENTIAL,
@@ -124,7 +124,7 @@ async def _post(client: Any, body: dict[str, Any], connect_s: float) -> Any:
     as much again as all the rest."""
     from anthropic import AsyncStream
 
-    from tenantry.models.transport import timeout
+    from tenantry.kit.public_http import timeout
 
     return await client.post(
         "/v1/messages",

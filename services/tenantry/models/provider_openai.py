@@ -45,7 +45,7 @@ def make_client(target: Target, *, loopback: bool) -> Any:
     """A client that repeats nothing and takes nothing from the environment. Blocks: the first imports the SDK."""
     from openai import AsyncOpenAI
 
-    from tenantry.models.transport import http_client
+    from tenantry.kit.public_http import http_client
 
     client = AsyncOpenAI(
         api_key=target.credential or _NO_CREDENTIAL,
@@ -117,7 +117,7 @@ async def _post(client: Any, body: dict[str, Any], connect_s: float) -> Any:
     costs as much again as all the rest."""
     from openai import AsyncStream
 
-    from tenantry.models.transport import timeout
+    from tenantry.kit.public_http import timeout
 
     return await client.post(
         "/chat/completions",

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Collection, Sequence
 
+from tenantry.kit import addresses
 from tenantry.kit.errors import AlreadyExists, InvalidArgument, Reason
 from tenantry.kit.owner import Tenant
-from tenantry.models import addresses
 from tenantry.models.holdings import Reaches
 from tenantry.models.model import EXTRACTIVE, Model, Owner, Policy, Provider
 from tenantry.models.routing import Choice, select

@@ -1,4 +1,4 @@
-"""API keys: make, list, change and revoke them."""
+"""API keys: make, list, change, rotate and revoke them."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tenantry.kit import owner
 from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import Aborted, InvalidArgument, Reason, ResourceExhausted, TenantryError
+from tenantry.kit.errors import Aborted, FailedPrecondition, InvalidArgument, Reason, ResourceExhausted, TenantryError
 from tenantry.kit.ids import new_id
 from tenantry.kit.revocations import KEEP_S, not_active
 from tenantry.tenancy import audit, credentials
@@ -15,13 +15,15 @@ from tenantry.tenancy.reach import may_name_organisation, not_found, own, owner_
 from tenantry.tenancy.records import ApiKey, TenantState
 from tenantry.tenancy.rights import Grant, check_grant, takes_away
 from tenantry.tenancy.store import PLATFORM, Store, Transaction
-from tenantry.tenancy.validity import check_still_valid
+from tenantry.tenancy.validity import check_still_valid, is_valid
 
 log = logging.getLogger(__name__)
 
 MAX_KEYS = 1000
 _SWEEP_EVERY_S = 3600.0
-REVOKED_SHOWN_NS = 90 * 86_400 * 10**9
+ENDED_SHOWN_NS = 90 * 86_400 * 10**9
+USUAL_OVERLAP_NS = 86_400 * 10**9
+MAX_OVERLAP_NS = 30 * 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,10 @@ class ApiKeys:
         now_ns = self._clock.now_ns()
         _check_end(wanted.grant, now_ns)
         async with self._store.write() as tx:
-            makers = await check_still_valid(tx, caller, now_ns)
+            bounds = await check_still_valid(tx, caller, now_ns)
             whose = await self._owner_to_be(tx, caller, wanted)
-            check_grant(caller, makers.expires_ns if makers else None, wanted.grant)
-            # Revoked ones count while services remember them: making and revoking keys can't fill their memory.
-            if await tx.keys.count(whose, now_ns - round(KEEP_S * 1e9)) >= MAX_KEYS:
-                raise ResourceExhausted(
-                    Reason.TOO_MANY,
-                    f"there are {MAX_KEYS} keys already; revoke some, which count for {KEEP_S / 60:g} minutes more",
-                    kind="api-key",
-                    limit=str(MAX_KEYS),
-                )
+            check_grant(caller, bounds, wanted.grant)
+            await _check_room(tx, whose, now_ns)
             key, secret = new_key(whose, wanted.display_name, wanted.grant, self._pepper, now_ns)
             await tx.keys.insert(whose, key)
             await audit.write(tx, whose, caller, "CreateApiKey", key.id, now_ns)
@@ -68,7 +63,7 @@ class ApiKeys:
         """A page of the tenant's keys, newest first, and the next page's token. Without a tenant: the caller's own."""
         async with self._store.read() as tx:
             whose = await self._named(tx, caller, tenant)
-            found = await tx.keys.list(whose, page, self._clock.now_ns() - REVOKED_SHOWN_NS)
+            found = await tx.keys.list(whose, page, self._clock.now_ns() - ENDED_SHOWN_NS)
         return cut(found, page, lambda key: key.id)
 
     async def update(self, caller: Caller, tenant: str, key_id: str, version: int, grant: Grant) -> ApiKey:
@@ -76,26 +71,52 @@ class ApiKeys:
         now_ns = self._clock.now_ns()
         _check_end(grant, now_ns)
         async with self._store.write() as tx:
-            callers = await check_still_valid(tx, caller, now_ns)
+            bounds = await check_still_valid(tx, caller, now_ns)
             key = self._named_key(caller, tenant, await tx.keys.lock(PLATFORM, key_id))
             if key.version != version:
                 message = "the key changed since that version; read it again"
                 raise Aborted(Reason.VERSION_CONFLICT, message, version=str(key.version))
             if key.revoked_ns is not None:
                 raise InvalidArgument("key_id", "is that of a revoked key, which stays so; make another")
-            check_grant(caller, callers.expires_ns if callers else None, grant)
+            check_grant(caller, bounds, grant)
             whose = key_owner(key)
-            before = Grant(frozenset(key.scopes), key.models, key.collections, key.expires_ns)
             changed = replace(
                 key,
                 scopes=tuple(sorted(grant.scopes)),
                 models=grant.models,
                 collections=grant.collections,
                 expires_ns=grant.expires_ns,
+                networks=grant.networks,
             )
-            await tx.keys.change(whose, changed, revokes=takes_away(before, grant))
+            await tx.keys.change(whose, changed, revokes=takes_away(grant_of(key), grant))
             await audit.write(tx, whose, caller, "UpdateApiKey", key_id, now_ns)
             return await tx.keys.find(PLATFORM, key_id) or changed
+
+    async def rotate(self, caller: Caller, tenant: str, key_id: str, overlap_ns: int) -> tuple[ApiKey, str, ApiKey]:
+        """A new key in the place of another, its secret, and the other as it is now.
+
+        The caller must be able to make such a key: or he would get rights by it that he lacks. A key is rotated once,
+        so that a call that is made again by mistake leaves no key that nobody knows of.
+        """
+        if not 0 <= overlap_ns <= MAX_OVERLAP_NS:
+            raise InvalidArgument("overlap", "is not 0 s to 30 days")
+        async with self._store.write() as tx:
+            now_ns = self._clock.now_ns()
+            bounds = await check_still_valid(tx, caller, now_ns)
+            old = self._named_key(caller, tenant, await tx.keys.lock(PLATFORM, key_id))
+            whose = await self._named(tx, caller, old.tenant, alive=True) if old.tenant else key_owner(old)
+            _check_current(old, now_ns)
+            grant = grant_of(old)
+            check_grant(caller, bounds, grant)
+            await _check_room(tx, whose, now_ns)
+            key, secret = new_key(whose, old.display_name, grant, self._pepper, now_ns)
+            await tx.keys.insert(whose, key)
+            ends_ns = now_ns + overlap_ns if old.expires_ns is None else min(now_ns + overlap_ns, old.expires_ns)
+            await tx.keys.replace(whose, old.id, key.id, ends_ns)
+            if not overlap_ns:
+                await tx.keys.revoke(whose, old.id, now_ns)
+            await audit.write(tx, whose, caller, "RotateApiKey", old.id, now_ns)
+            return key, secret, await tx.keys.find(PLATFORM, old.id) or old
 
     async def revoke(self, caller: Caller, tenant: str, key_id: str) -> ApiKey:
         """The key as it is now. An operator may revoke any, an organisation's admin any of the organisation."""
@@ -111,9 +132,9 @@ class ApiKeys:
         return key
 
     async def sweep(self) -> int:
-        """Deletes keys that were revoked longer ago than they are shown."""
+        """Deletes keys that were revoked or ended longer ago than they are shown."""
         async with self._store.write() as tx:
-            return await tx.keys.sweep(PLATFORM, self._clock.now_ns() - REVOKED_SHOWN_NS)
+            return await tx.keys.sweep(PLATFORM, self._clock.now_ns() - ENDED_SHOWN_NS)
 
     async def sweep_for_ever(self) -> None:
         """Sweeps now and then."""
@@ -121,7 +142,7 @@ class ApiKeys:
             try:
                 await self.sweep()
             except TenantryError as error:
-                log.warning("revoked keys can't be swept: %s", error.message)
+                log.warning("ended keys can't be swept: %s", error.message)
             await self._clock.sleep(_SWEEP_EVERY_S)
 
     async def _owner_to_be(self, tx: Transaction, caller: Caller, wanted: NewKey) -> owner.Owner:
@@ -156,6 +177,33 @@ def _check_end(grant: Grant, now_ns: int) -> None:
         raise InvalidArgument("expire_time", "is not in the future")
 
 
+async def _check_room(tx: Transaction, whose: owner.Owner, now_ns: int) -> None:
+    # Revoked ones count while services remember them: making and revoking keys can't fill their memory.
+    if await tx.keys.count(whose, now_ns, now_ns - round(KEEP_S * 1e9)) >= MAX_KEYS:
+        raise ResourceExhausted(
+            Reason.TOO_MANY,
+            f"there are {MAX_KEYS} keys already; revoke some, which count for {KEEP_S / 60:g} minutes more",
+            kind="api-key",
+            limit=str(MAX_KEYS),
+        )
+
+
+def _check_current(key: ApiKey, now_ns: int) -> None:
+    if key.replaced_by:
+        raise FailedPrecondition(
+            Reason.KEY_NOT_CURRENT,
+            f"the key was rotated already: {key.replaced_by} replaced it",
+            replaced_by=key.replaced_by,
+        )
+    if not is_valid(key, now_ns):
+        raise FailedPrecondition(Reason.KEY_NOT_CURRENT, "the key was revoked or has ended: make a new one")
+
+
+def grant_of(key: ApiKey) -> Grant:
+    """What a key may do."""
+    return Grant(frozenset(key.scopes), key.models, key.collections, key.expires_ns, key.networks)
+
+
 def _may_change(caller: Caller, key: ApiKey) -> bool:
     if caller.tenant:
         return key.tenant == caller.tenant
@@ -184,6 +232,7 @@ def new_key(whose: owner.Owner, display_name: str, grant: Grant, pepper: bytes, 
         digest=credentials.digest_of(pepper, secret),
         created_ns=now_ns,
         expires_ns=grant.expires_ns,
+        networks=grant.networks,
     )
     return key, secret
 

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.ids import check_name
+from tenantry.tenancy.networks import address_of, network_of
 from tenantry.tenancy.roles import SCOPES
 
 MAX_DISPLAY_NAME = 200
 MAX_ENTRIES = 40
 _MODEL = re.compile(r"[a-z0-9._:/-]{1,128}")
-_MADE_ID = re.compile(r"(?:key|op)_[0-9a-z]{26}")
+_MADE_ID = re.compile(r"(?:iss|key|op)_[0-9a-z]{26}")
+MAX_AUDIENCE = 255
 
 
 def display_name(text: str, otherwise: str) -> str:
@@ -49,8 +51,37 @@ def collections(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({check_name(name, f"collections[{place}]") for place, name in enumerate(names)}))
 
 
+def networks(blocks: Sequence[str]) -> tuple[str, ...]:
+    """Address blocks, in order and each once."""
+    _few(blocks, "networks")
+    wrong = [
+        (f"networks[{place}]", "is not a block of addresses in its usual form, such as 203.0.113.0/24 or 2001:db8::/32")
+        for place, block in enumerate(blocks)
+        if network_of(block) is None
+    ]
+    if wrong:
+        raise InvalidArgument.many(wrong)
+    return tuple(sorted(set(blocks)))
+
+
+def client_address(text: str) -> str:
+    """An address as the edge saw it, or none."""
+    if text and address_of(text) is None:
+        raise InvalidArgument("client_address", "is not an address")
+    return text
+
+
+def audience(text: str) -> str:
+    """What tokens must be for."""
+    if not text:
+        raise InvalidArgument("audience", "is missing")
+    if len(text) > MAX_AUDIENCE or not text.isprintable():
+        raise InvalidArgument("audience", f"is not 1 to {MAX_AUDIENCE} printable characters")
+    return text
+
+
 def made_id(text: str, field: str) -> str:
-    """The id of a key or an operation: of a form that only we give out."""
+    """The id of a key, an issuer or an operation: of a form that only we give out."""
     if not text:
         raise InvalidArgument(field, "is missing")
     if _MADE_ID.fullmatch(text) is None:

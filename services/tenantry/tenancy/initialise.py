@@ -78,6 +78,7 @@ async def _fitting_secret(store: Store, path: Path, clock: Clock) -> Secret:
         raw = key_file.read_or_make(path)
     secret = Secret(raw)
     async with store.write() as tx:
+        await tx.alone()
         known = await tx.signing_keys.list(PLATFORM, 0)
         if known:
             secret.unseal(known[0].sealed, known[0].id)
@@ -90,7 +91,8 @@ async def _first_operator(store: Store, secret: Secret, path: Path, clock: Clock
     """The first operator's key, unless there is an operator's key."""
     now_ns = clock.now_ns()
     async with store.write() as tx:
-        if await tx.keys.count(PLATFORM):
+        await tx.alone()
+        if await tx.keys.count(PLATFORM, now_ns):
             return None
         key, operator_secret = new_key(PLATFORM, "first operator", Grant(ROLES[OPERATOR]), secret.pepper, now_ns)
         # The file first: a key that was committed and then not written down could never be used.

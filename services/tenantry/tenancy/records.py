@@ -1,6 +1,6 @@
 """What tenancy keeps: frozen values, the same in rules, use cases and stores. Times are Unix nanoseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -81,6 +81,10 @@ class ApiKey:
     revoked_ns: int | None = None
     generation: int = 1
     version: int = 1
+    networks: tuple[str, ...] = ()
+    # When it was last written down that the key was used: no part of what it may do.
+    last_used_ns: int | None = field(default=None, compare=False)
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,26 @@ class Revocation:
     generation: int
     state: TenantState | None = None
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An OIDC issuer whose tokens are credentials of one tenant's callers. A URL's id is always the same, and its
+    generation only rises, so that what was made of a removed issuer's tokens stays refused whoever has it next."""
+
+    id: str
+    tenant: str
+    organisation: str
+    url: str
+    audience: str
+    scopes: tuple[str, ...]
+    narrowed: bool
+    models: tuple[str, ...]
+    collections: tuple[str, ...]
+    networks: tuple[str, ...]
+    created_ns: int
+    removed_ns: int | None = None
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,31 @@ from dataclasses import dataclass
 
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import PermissionDenied, Reason
+from tenantry.tenancy.networks import within
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a new key may do. Empty models or collections: not restricted. Without `expires_ns` it does not end."""
+    """What a new key may do. Empty models, collections or networks: not restricted. Without `expires_ns` it does not
+    end."""
 
     scopes: frozenset[str]
     models: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
     expires_ns: int | None = None
+    networks: tuple[str, ...] = ()
 
 
-def check_grant(maker: Caller, maker_expires_ns: int | None, grant: Grant) -> None:
-    """Refuses a grant that goes beyond its maker in scope, model, collection or time."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What binds the maker beside what his assertion says: his key's own end and networks."""
+
+    expires_ns: int | None = None
+    networks: tuple[str, ...] = ()
+
+
+def check_grant(maker: Caller, bounds: Bounds, grant: Grant) -> None:
+    """Refuses a grant that goes beyond its maker in scope, model, collection, network or time."""
     for scope in sorted(grant.scopes - maker.scopes):
         raise PermissionDenied(
             Reason.SCOPE_MISSING, f"the caller lacks the scope {scope}, so it can't give it", scope=scope
@@ -30,8 +41,15 @@ def check_grant(maker: Caller, maker_expires_ns: int | None, grant: Grant) -> No
         raise PermissionDenied(
             Reason.COLLECTION_DENIED, "the caller is restricted to other collections", collection=collection
         )
-    if maker_expires_ns is not None and (grant.expires_ns is None or grant.expires_ns > maker_expires_ns):
+    if not _covers(bounds.networks, grant.networks):
+        raise PermissionDenied(Reason.NETWORK_DENIED, "the caller is restricted to other networks")
+    if bounds.expires_ns is not None and (grant.expires_ns is None or grant.expires_ns > bounds.expires_ns):
         raise PermissionDenied(Reason.CALLER_NOT_ALLOWED, "a key can't outlive the key that makes it")
+
+
+def _covers(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
+    """Whether all that is allowed by `narrow` is by `wide`; empty allows every network."""
+    return not wide or (bool(narrow) and all(within(network, wide) for network in narrow))
 
 
 def _beyond(mine: tuple[str, ...], given: tuple[str, ...]) -> str | None:
@@ -50,4 +68,5 @@ def takes_away(before: Grant, after: Grant) -> bool:
         or _beyond(after.models, before.models) is not None
         or _beyond(after.collections, before.collections) is not None
         or (after.expires_ns is not None and (before.expires_ns is None or before.expires_ns > after.expires_ns))
+        or not _covers(after.networks, before.networks)
     )

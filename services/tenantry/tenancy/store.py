@@ -5,6 +5,7 @@ A transaction ends with its block: committed, or rolled back if the block raises
 the change log by itself.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from tenantry.tenancy.records import (
     AuditEntry,
     AuditEvent,
     AuditHead,
+    Issuer,
     Operation,
     Organisation,
     Revocation,
@@ -29,6 +31,7 @@ PLATFORM = owner.Platform()
 # The kinds in the change log, each with the ids of its records as keys.
 TENANT_CHANGES = "tenant"
 KEY_CHANGES = "api-key"
+ISSUER_CHANGES = "issuer"
 SIGNING_CHANGES = "signing-key"
 REVOCATION_CHANGES = "revocation"
 
@@ -76,12 +79,12 @@ class Keys(Protocol):
         """A key of anybody, by the id in a credential."""
         ...
 
-    async def list(self, owner: owner.Owner, page: Page, revoked_after_ns: int) -> tuple[ApiKey, ...]:
-        """The owner's own, newest first, without those that were revoked before that time."""
+    async def list(self, owner: owner.Owner, page: Page, ended_after_ns: int) -> tuple[ApiKey, ...]:
+        """The owner's own, newest first, without those that were revoked or ended before that time."""
         ...
 
-    async def count(self, owner: owner.Owner, revoked_after_ns: int | None = None) -> int:
-        """How many of the owner's are not revoked; those that were after the given time count, too."""
+    async def count(self, owner: owner.Owner, now_ns: int, revoked_after_ns: int | None = None) -> int:
+        """How many of the owner's are neither at their end nor revoked; those revoked after the given time count, too."""
         ...
 
     async def lock(self, owner: owner.Platform, key_id: str) -> ApiKey | None:
@@ -93,6 +96,15 @@ class Keys(Protocol):
         which those before are revoked."""
         ...
 
+    async def replace(self, owner: owner.Owner, key_id: str, replaced_by: str, expires_ns: int) -> None:
+        """Gives the owner's key its end and says which key is in its place. Its generation stays: until then its
+        assertions are good."""
+        ...
+
+    async def used(self, owner: owner.Platform, uses: Sequence[tuple[str, int]]) -> None:
+        """Writes down when keys were used, each with its id, unless a later time is known. No change for the log."""
+        ...
+
     async def revoke(self, owner: owner.Owner, key_id: str, now_ns: int) -> None:
         """Revokes the owner's key unless it was before, with its generations until now."""
         ...
@@ -101,8 +113,8 @@ class Keys(Protocol):
         """Revokes all keys of a tenant whose own generation is revoked in the same transaction."""
         ...
 
-    async def sweep(self, owner: owner.Platform, revoked_before_ns: int) -> int:
-        """Deletes keys that were revoked before that time."""
+    async def sweep(self, owner: owner.Platform, ended_before_ns: int) -> int:
+        """Deletes keys that were revoked or ended before that time."""
         ...
 
 
@@ -115,6 +127,35 @@ class Revocations(Protocol):
 
     async def trim(self, owner: owner.Platform, before_ns: int) -> None:
         """Forgets the entries from before that time."""
+        ...
+
+
+class Issuers(Protocol):
+    """OIDC issuers. Removed ones stay, for their generations."""
+
+    async def register(self, owner: owner.Tenant, issuer: Issuer) -> Issuer:
+        """The issuer with its generation, which is above that of whoever had the URL before. Conflict while somebody
+        has it."""
+        ...
+
+    async def find(self, owner: owner.Platform, issuer_id: str) -> Issuer | None:
+        """An issuer of anybody, removed ones too."""
+        ...
+
+    async def list(self, owner: owner.Tenant, page: Page) -> tuple[Issuer, ...]:
+        """The owner's, by id, without removed ones."""
+        ...
+
+    async def count(self, owner: owner.Tenant, removed_after_ns: int) -> int:
+        """How many the owner has; those removed after that time count, too."""
+        ...
+
+    async def remove(self, owner: owner.Tenant, issuer_id: str, now_ns: int) -> None:
+        """Removes the owner's issuer unless it was before, with its generations until now."""
+        ...
+
+    async def remove_all(self, owner: owner.Tenant, now_ns: int) -> None:
+        """Removes all issuers of a tenant whose own generation is revoked in the same transaction."""
         ...
 
 
@@ -172,6 +213,10 @@ class Audit(Protocol):
 class SigningKeys(Protocol):
     """Key pairs that tokens are signed with."""
 
+    async def end_others(self, owner: owner.Platform, key_id: str, not_after_ns: int) -> None:
+        """Gives an end to every key but this one that has none."""
+        ...
+
     async def insert(self, owner: owner.Platform, key: SigningKey) -> None: ...
     async def list(self, owner: owner.Platform, now_ns: int) -> tuple[SigningKey, ...]:
         """Those that have not ended, newest first."""
@@ -195,6 +240,12 @@ class Transaction(Protocol):
     def audit(self) -> Audit: ...
     @property
     def signing_keys(self) -> SigningKeys: ...
+    @property
+    def issuers(self) -> Issuers: ...
+
+    async def alone(self) -> None:
+        """No other transaction that asks for this goes past it until this one ends: for what must be made once."""
+        ...
 
 
 class Store(Protocol):

@@ -82,6 +82,7 @@ class Tenants:
             await tx.operations.insert(whose, operation)
             await tx.tenants.set_state(whose, TenantState.DELETING, operation.id)
             await tx.keys.revoke_all(whose, now_ns)
+            await tx.issuers.remove_all(whose, now_ns)
             await audit.write(tx, whose, caller, "DeleteTenant", tenant.id, now_ns)
         self._accepted()
         return operation

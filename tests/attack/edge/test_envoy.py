@@ -35,7 +35,7 @@ class Front:
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     state = tmp_path_factory.mktemp("front")
-    with running_mesh("cohosted", state / "mesh") as mesh, envoy_beside(mesh, state / "envoy") as envoy:
+    with running_mesh("cohosted", state / "mesh", envoy=False) as mesh, envoy_beside(mesh, state / "envoy") as envoy:
         own, other = mesh.tenant(), mesh.tenant()
         mesh.upload(own.key, {"mine": "# Mine\n\nThis is mine."})
         mesh.upload(other.key, {"theirs": "# Theirs\n\nThis is theirs."})

@@ -16,12 +16,15 @@ from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.kit import call
 from tenantry.kit.access import EDGE
 from tenantry.kit.settings import SERVICES
-from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
+from tenantry.tenancy.roles import AUDITOR, OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tests.harness.mesh import RunningMesh, TenantKeys, stub_of
 
 # A tenant's key with next to no right: what a service may do for it, it may not do itself.
 BARE = "bare key"
 BARE_SCOPES = frozenset({"cache.read"})
+
+# Who audits one tenant alone.
+TENANT_AUDITOR = "tenant's auditor"
 
 Metadata = list[tuple[str, str]]
 
@@ -49,6 +52,8 @@ class People:
     @cached_property
     def tokens(self) -> dict[str, str]:
         """Every service's own token."""
+        if not self.mesh.addresses:
+            pytest.skip("the services' tokens are inside the mesh")
         return {name: (self.mesh.state / "tokens" / f"{name}.token").read_text().strip() for name in (*SERVICES, EDGE)}
 
     def assertion(self, key: str) -> Metadata:
@@ -62,14 +67,15 @@ class People:
 
 @pytest.fixture(scope="session")
 def people(mesh: RunningMesh) -> Iterator[People]:
-    """Callers of a mesh that runs here."""
-    if not mesh.addresses:
-        pytest.skip("these attacks are inside the mesh: its services' own addresses are not known")
+    """Callers of a mesh. What they need of its inside, they skip where it is not known."""
     suffix = secrets.token_hex(3)
     own, other = mesh.tenant(f"own-{suffix}"), mesh.tenant(f"other-{suffix}")
     keys = stub_of(KeyServiceStub, mesh.channel(mesh.operator_key))
     admin: Any = keys.CreateApiKey(
         key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[ORGANISATION_ADMIN]))
+    )
+    auditor: Any = keys.CreateApiKey(
+        key_pb.CreateApiKeyRequest(organisation=own.organisation, scopes=sorted(ROLES[AUDITOR]))
     )
     everybody = People(
         mesh,
@@ -80,6 +86,8 @@ def people(mesh: RunningMesh) -> Iterator[People]:
             TENANT_ADMIN: own.key,
             ORGANISATION_ADMIN: admin.secret,
             OPERATOR: mesh.operator_key,
+            AUDITOR: auditor.secret,
+            TENANT_AUDITOR: mesh.key(own.tenant, sorted(ROLES[AUDITOR] & ROLES[TENANT_ADMIN])),
             BARE: mesh.key(own.tenant, sorted(BARE_SCOPES)),
         },
     )

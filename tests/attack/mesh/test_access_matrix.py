@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from google.protobuf import descriptor_pb2
 
 from tenantry.kit import call
 from tenantry.kit.access import EDGE
 from tenantry.kit.settings import SERVICES
-from tenantry.tenancy.roles import OPERATOR, ORGANISATION_ADMIN, ROLES, TENANT_ADMIN, TENANT_SERVICE
-from tests.attack.mesh.conftest import BARE, BARE_SCOPES, Metadata, People
+from tenantry.tenancy.roles import AUDITOR, ROLES, TENANT_ADMIN, TENANT_SERVICE
+from tests.attack.mesh.conftest import BARE, BARE_SCOPES, TENANT_AUDITOR, Metadata, People
 from tests.attack.mesh.contracts import Rpc, declared, request_for, rpcs, send
 
 UNIMPLEMENTED = ("UNIMPLEMENTED", "")
@@ -24,11 +25,14 @@ NO_SCOPE = ("PERMISSION_DENIED", "SCOPE_MISSING")
 NOT_THEM = ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")
 ADMITTED = ("", "")
 REFUSALS = {UNIMPLEMENTED, NO_CREDENTIAL, BAD_CREDENTIAL, NO_IDENTITY, NO_SCOPE, NOT_THEM}
-ROLE_NAMES = (TENANT_SERVICE, TENANT_ADMIN, ORGANISATION_ADMIN, OPERATOR, BARE)
-OF_TENANTS = (TENANT_SERVICE, TENANT_ADMIN, BARE)
-SCOPES_OF = {**ROLES, BARE: BARE_SCOPES}
+ROLE_NAMES = (*ROLES, BARE, TENANT_AUDITOR)
+OF_TENANTS = (TENANT_SERVICE, TENANT_ADMIN, BARE, TENANT_AUDITOR)
+SCOPES_OF = {**ROLES, BARE: BARE_SCOPES, TENANT_AUDITOR: ROLES[AUDITOR] & ROLES[TENANT_ADMIN]}
 # Admin RPCs that are about an organisation or the platform, whatever scope a tenant's caller has.
 ABOVE_TENANTS = frozenset({"CreateOrganisation", "ListOrganisations", "CreateTenant", "DeleteTenant"})
+
+# Streams that tell what happens, and are not sent again as what has no side effects may be.
+TELLING = frozenset({"WatchOperation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,26 @@ def test_every_declared_rpc_is_in_the_matrix() -> None:
     tried = {rpc.path for rpc in rpcs()}
     assert declared() <= tried
     assert len(declared()) > 50
+
+
+def test_an_auditor_reaches_nothing_that_changes_anything() -> None:
+    no_side_effects = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
+    changing = [
+        str(rpc)
+        for rpc in rpcs()
+        if rpc.access.scope in ROLES[AUDITOR]
+        and rpc.method.GetOptions().idempotency_level != no_side_effects
+        and rpc.method.name not in TELLING
+    ]
+    assert not changing
+
+
+def test_an_administrators_scope_reaches_no_tenants_content() -> None:
+    """What is a tenant's own (documents, prompts' results, answers) has no RPC that names a tenant: the edge's matrix tries
+    each of them as an organisation's admin and as an operator."""
+    content = {"generate", "documents.read", "documents.write"}
+    named = [str(rpc) for rpc in rpcs() if rpc.access.scope in content and rpc.access.audience != "public"]
+    assert not named
 
 
 @pytest.mark.parametrize("kind", edge_kinds(), ids=lambda kind: kind.name)

@@ -185,7 +185,7 @@ class Everything:
 def test_content_in_logs_spans_metrics_and_errors(tmp_path: Path, topology: Topology, fake: ProviderServer) -> None:
     with collector() as taken:
         told = {"TENANTRY_OTLP_ENDPOINT": taken.endpoint, "TENANTRY_OTLP_METRICS_ENDPOINT": taken.endpoint}
-        with running_mesh(topology, tmp_path / "state", TENANTRY_LOG_LEVEL="DEBUG", **told) as mesh:
+        with running_mesh(topology, tmp_path / "state", envoy=None, TENANTRY_LOG_LEVEL="DEBUG", **told) as mesh:
             said = Everything(mesh, fake).use()
         # What was not exported in the meantime is when the processes end.
         metrics = [str(one) for one in taken.metrics]

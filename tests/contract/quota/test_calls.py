@@ -4,7 +4,7 @@ import asyncio
 import secrets
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
@@ -35,7 +35,7 @@ async def _both(url: str, steps: list[tuple[int, CallLimit, int]]) -> None:
 
 
 def test_the_script_answers_as_the_rule_does(books_url: str) -> None:
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None)
     @given(steps=_steps)
     def check(steps: list[tuple[int, CallLimit, int]]) -> None:
         asyncio.run(_both(books_url, steps))

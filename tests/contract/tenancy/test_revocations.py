@@ -77,7 +77,7 @@ async def test_a_revoked_key_counts_for_a_while(acme: SqlStore) -> None:
     async with acme.write() as tx:
         await tx.keys.revoke(ACME, "key_1", 100)
     async with acme.read() as tx:
-        counts = [await tx.keys.count(ACME, after) for after in (None, 101, 100)]
+        counts = [await tx.keys.count(ACME, 0, after) for after in (None, 101, 100)]
     assert counts == [1, 1, 2]
 
 

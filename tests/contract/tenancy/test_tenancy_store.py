@@ -10,10 +10,12 @@ from tenantry.kit.errors import Conflict
 from tenantry.kit.ids import new_id
 from tenantry.kit.sql import Database
 from tenantry.tenancy import audit_chain, saga
+from tenantry.tenancy.issuer_url import issuer_id
 from tenantry.tenancy.paging import Page
 from tenantry.tenancy.records import (
     ApiKey,
     AuditEntry,
+    Issuer,
     Operation,
     OperationKind,
     Organisation,
@@ -133,7 +135,7 @@ async def test_keys_are_listed_newest_first_and_revoked_ones_for_a_while(store: 
         assert [key.id for key in await tx.keys.list(ACME, Page(2), 0)] == [keys[n].id for n in (3, 2, 1)]
         assert [key.id for key in await tx.keys.list(ACME, Page(2, keys[2].id), 0)] == [keys[1].id, keys[0].id]
         assert [key.id for key in await tx.keys.list(ACME, Page(), 101)] == [keys[n].id for n in (3, 2, 0)]
-        assert await tx.keys.count(ACME) == 3
+        assert await tx.keys.count(ACME, LATER) == 3
     async with store.write() as tx:
         assert await tx.keys.sweep(PLATFORM, 100) == 0
         assert await tx.keys.sweep(PLATFORM, 101) == 1
@@ -274,3 +276,63 @@ async def test_signing_keys_that_have_ended_are_left_out_and_the_newest_is_first
     async with store.read() as tx:
         assert await tx.signing_keys.list(PLATFORM, 45) == (new, old)
         assert await tx.signing_keys.list(PLATFORM, 50) == (new,)
+
+
+def _issuer(tenant: str = "acme", organisation: str = "acme-org") -> Issuer:
+    url = "https://login.example.com"
+    scopes = ("generate",)
+    return Issuer(issuer_id(url), tenant, organisation, url, "us", scopes, True, ("small",), ("faq",), ("::/0",), 5)
+
+
+async def test_an_issuer_is_one_owners_and_its_generation_only_rises(store: SqlStore) -> None:
+    other = owner.Tenant("other-org", "other")
+    issuer = _issuer()
+    async with store.write() as tx:
+        assert await tx.issuers.register(ACME, issuer) == issuer
+    for whose in (ACME, other):
+        with pytest.raises(Conflict):
+            async with store.write() as tx:
+                await tx.issuers.register(whose, issuer)
+    async with store.write() as tx:
+        await tx.issuers.remove(other, issuer.id, 9)
+        assert await tx.issuers.find(PLATFORM, issuer.id) == issuer
+        await tx.issuers.remove(ACME, issuer.id, 9)
+        await tx.issuers.remove(ACME, issuer.id, 10)
+        assert await tx.issuers.find(PLATFORM, issuer.id) == replace(issuer, removed_ns=9, generation=2)
+        assert await tx.issuers.count(ACME, 2**62) == 0 and not await tx.issuers.list(ACME, Page())
+    async with store.write() as tx:
+        again = await tx.issuers.register(other, issuer)
+    assert again == replace(issuer, tenant="other", organisation="other-org", generation=3)
+    async with store.write() as tx:
+        assert await tx.issuers.list(other, Page()) == (again,) and await tx.issuers.count(other, 2**62) == 1
+        await tx.issuers.remove_all(other, 11)
+        assert not await tx.issuers.list(other, Page())
+
+
+async def test_the_last_use_of_keys_is_the_latest_that_anybody_saw(store: SqlStore, database: Database) -> None:
+    key, unused = _key(), _key()
+    async with store.write() as tx:
+        for one in (key, unused):
+            await tx.keys.insert(ACME, one)
+    async with database.read() as connection:
+        before, _ = await changes.read(connection, 0)
+    for used_ns in (7, 9, 8):
+        async with store.write() as tx:
+            await tx.keys.used(PLATFORM, [(key.id, used_ns), ("key_gone", used_ns)])
+    async with store.read() as tx:
+        found = {one.id: one.last_used_ns for one in await tx.keys.list(ACME, Page(), 0)}
+    assert found == {key.id: 9, unused.id: None}
+    async with database.read() as connection:
+        assert (await changes.read(connection, 0))[0] == before, "a use is no change that memories must hear of"
+
+
+async def test_a_replaced_key_has_an_end_and_its_follower_and_goes_with_time(store: SqlStore) -> None:
+    key = _key()
+    async with store.write() as tx:
+        await tx.keys.insert(ACME, key)
+        assert await tx.keys.lock(PLATFORM, key.id) == key
+        await tx.keys.replace(ACME, key.id, "key_new", 50)
+        assert await tx.keys.find(PLATFORM, key.id) == replace(key, replaced_by="key_new", expires_ns=50, version=2)
+        assert (await tx.keys.count(ACME, 49), await tx.keys.count(ACME, 51)) == (1, 0)
+        assert await tx.keys.list(ACME, Page(), 50) and not await tx.keys.list(ACME, Page(), 51)
+        assert (await tx.keys.sweep(PLATFORM, 50), await tx.keys.sweep(PLATFORM, 51)) == (0, 1)

@@ -32,9 +32,9 @@ def command_in(place: Workplace, **environment: str) -> Command:
 
 
 @contextmanager
-def going_up(place: Workplace, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+def going_up(place: Workplace, *options: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
     """`tenantry up` while the block runs."""
-    arguments = [sys.executable, "-m", "tenantry.cli", "up"]
+    arguments = [sys.executable, "-m", "tenantry.cli", "up", *options]
     with (place.folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
             arguments, cwd=place.folder, env=place.environment | environment, stdout=log, stderr=log
@@ -64,6 +64,17 @@ async def test_a_second_one_is_refused_and_a_killed_one_leaves_no_process(place:
         assert command_in(place)("doctor").status == 0
         process.kill()
         await until(lambda: place.processes() == [], _ENDS_WITHIN_S, 0.1, "every process has ended")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.needs("envoy")
+async def test_with_envoy_it_answers_at_the_same_address_and_ends_with_all_its_processes(place: Workplace) -> None:
+    with going_up(place, "--edge") as process:
+        await until(lambda: "ready_after_s" in said(place), _STARTS_WITHIN_S, 0.1, "up is ready")
+        assert sum("envoy.yaml" in command for command in place.processes()) == 1
+        assert command_in(place)("doctor").status == 0
+        process.terminate()
+        assert process.wait(_ENDS_WITHIN_S) == 0
 
 
 @pytest.mark.timeout(240)

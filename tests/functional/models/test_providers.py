@@ -10,7 +10,7 @@ from tenantry.api.models.v1 import model_service_pb2 as registry_pb
 from tenantry.api.models.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
 from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, TenantryError, Unavailable
-from tenantry.models.transport import MOST_STREAMED_BYTES
+from tenantry.kit.public_http import MOST_STREAMED_BYTES
 from tests.harness.poll import until
 from tests.harness.provider import ProviderServer, Reply, provider
 from tests.harness.room import Served, caller_of

@@ -1,13 +1,15 @@
 """API keys and the audit log, as administrators see them."""
 
 import time
+from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenantry.api.tenancy.v1 import audit_service_pb2 as audit_pb
 from tenantry.api.tenancy.v1 import key_service_pb2 as pb
-from tenantry.kit.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Unauthenticated
 from tenantry.tenancy import audit_chain
 from tenantry.tenancy.records import AuditEntry, AuditEvent
 from tests.functional.tenancy.world import SERVICE_SCOPES, World
@@ -67,6 +69,71 @@ async def test_a_key_ends_when_it_was_told_to(tenancy: World) -> None:
     assert time.time_ns() >= end.ToNanoseconds()
 
 
+async def test_a_rotated_key_works_beside_its_follower_until_the_overlap_ends(tenancy: World) -> None:
+    await tenancy.tenant("acme", "acme-org")
+    end = Timestamp(seconds=int(time.time()) + 40 * 86_400)
+    restricted: dict[str, Any] = {"models": ["small"], "collections": ["faq"], "networks": ["192.0.2.0/24"]}
+    old_id, old = await tenancy.key("acme", scopes=SERVICE_SCOPES, expire_time=end, display_name="shop", **restricted)
+    _, admin = await tenancy.key("acme")
+    async with tenancy.as_holder(admin):
+        made = await tenancy.keys.RotateApiKey(pb.RotateApiKeyRequest(key_id=old_id))
+        listed = {key.key_id: key for key in (await tenancy.keys.ListApiKeys(pb.ListApiKeysRequest())).keys}
+    assert listed[old_id] == made.replaced and listed[made.key.key_id] == made.key and made.secret != old
+    assert (made.replaced.replaced_by, made.key.replaced_by) == (made.key.key_id, "")
+    assert made.key.expire_time == end and made.key.display_name == "shop"
+    for field, value in {"scopes": SERVICE_SCOPES, **restricted}.items():
+        assert list(getattr(made.key, field)) == value
+    day = made.replaced.expire_time.seconds - time.time()
+    assert 86_000 < day <= 86_400, "a day, unless another overlap is named"
+    for secret in (old, made.secret):
+        assert (await tenancy.authenticate(secret, "192.0.2.7")).tenant == "acme"
+    async with tenancy.as_holder(admin):
+        with pytest.raises(FailedPrecondition) as refused:
+            await tenancy.keys.RotateApiKey(pb.RotateApiKeyRequest(key_id=old_id))
+        assert refused.value.reason is Reason.KEY_NOT_CURRENT
+        assert refused.value.metadata == {"replaced_by": made.key.key_id} and made.key.key_id in refused.value.message
+        events = (await tenancy.audit.ListAuditEvents(audit_pb.ListAuditEventsRequest())).events
+    assert ("RotateApiKey", old_id, "OK") in {(one.action, one.subject, one.outcome) for one in events}
+
+
+async def test_a_key_rotated_without_an_overlap_is_refused_at_once_and_one_that_ended_can_not_be(
+    tenancy: World,
+) -> None:
+    await tenancy.tenant("acme", "acme-org")
+    old_id, old = await tenancy.key("acme", scopes=["generate"])
+    await tenancy.authenticate(old)
+    async with tenancy.as_holder(tenancy.operator):
+        request = pb.RotateApiKeyRequest(tenant="acme", key_id=old_id, overlap=Duration())
+        made = await tenancy.keys.RotateApiKey(request)
+        assert made.replaced.HasField("revoke_time")
+        with pytest.raises(Unauthenticated):
+            await tenancy.authenticate(old)
+        await tenancy.authenticate(made.secret)
+        await tenancy.keys.RevokeApiKey(pb.RevokeApiKeyRequest(tenant="acme", key_id=made.key.key_id))
+        with pytest.raises(FailedPrecondition) as refused:
+            await tenancy.keys.RotateApiKey(pb.RotateApiKeyRequest(tenant="acme", key_id=made.key.key_id))
+        assert refused.value.reason is Reason.KEY_NOT_CURRENT and not refused.value.metadata
+        for overlap in (Duration(seconds=-1), Duration(seconds=30 * 86_400 + 1)):
+            with pytest.raises(InvalidArgument) as wrong:
+                await tenancy.keys.RotateApiKey(pb.RotateApiKeyRequest(key_id=old_id, overlap=overlap))
+            assert wrong.value.violations[0][0] == "overlap"
+
+
+async def test_a_key_may_be_used_from_its_networks_alone(tenancy: World) -> None:
+    await tenancy.tenant("acme", "acme-org")
+    networks = ["192.0.2.0/24", "2001:db8::/32"]
+    _, secret = await tenancy.key("acme", scopes=["generate"], networks=networks)
+    for _ in range(2):  # looked up, and remembered
+        for inside in ("192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"):
+            assert (await tenancy.authenticate(secret, inside)).tenant == "acme"
+        for outside in ("", "192.0.3.1", "2001:db9::1", "127.0.0.1"):
+            with pytest.raises(PermissionDenied) as refused:
+                await tenancy.authenticate(secret, outside)
+            assert refused.value.reason is Reason.NETWORK_DENIED
+    with pytest.raises(InvalidArgument):
+        await tenancy.authenticate(secret, "192.0.2.1, 127.0.0.1")
+
+
 async def test_an_operators_key_is_an_operators(tenancy: World) -> None:
     _, secret = await tenancy.key(scopes=["tenants.read", "keys.write"])
     answer = await tenancy.authenticate(secret)
@@ -85,6 +152,8 @@ async def test_an_operators_key_is_an_operators(tenancy: World) -> None:
         (pb.CreateApiKeyRequest(tenant="acme", organisation="acme-org", scopes=["generate"]), "organisation"),
         (pb.CreateApiKeyRequest(tenant="acme:x", scopes=["generate"]), "tenant"),
         (pb.CreateApiKeyRequest(tenant="acme", scopes=["generate"], display_name="x" * 201), "display_name"),
+        (pb.CreateApiKeyRequest(tenant="acme", scopes=["generate"], networks=["192.0.2.1"]), "networks[0]"),
+        (pb.RotateApiKeyRequest(key_id="op_x"), "key_id"),
         (pb.RevokeApiKeyRequest(), "key_id"),
         (pb.RevokeApiKeyRequest(key_id="key_x"), "key_id"),
     ],

@@ -15,6 +15,7 @@ from tenantry.api.tenancy.v1 import tenant_pb2
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.audit_service_pb2_grpc import AuditServiceStub
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tenantry.api.tenancy.v1.issuer_service_pb2_grpc import IssuerServiceStub
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tenantry.kit import call, lifecycle
@@ -82,6 +83,7 @@ class World:
         outside = self.channel()
         self.tenants: Any = TenantServiceStub(outside)
         self.keys: Any = KeyServiceStub(outside)
+        self.issuers: Any = IssuerServiceStub(outside)
         self.audit: Any = AuditServiceStub(outside)
         self.identity: Any = IdentityServiceStub(self.channel("gateway"))
         self._authenticator = TokenAuthenticator(Keyring(self._public_keys, SystemClock()), SystemClock())
@@ -99,9 +101,10 @@ class World:
         self._meshes.append(mesh)
         return mesh.channel("tenancy")
 
-    async def authenticate(self, secret: str) -> Any:
+    async def authenticate(self, secret: str, client_address: str = "") -> Any:
         """What tenancy answers to the edge about a credential."""
-        return await self.identity.AuthenticateCaller(identity_pb.AuthenticateCallerRequest(credential=secret))
+        request = identity_pb.AuthenticateCallerRequest(credential=secret, client_address=client_address)
+        return await self.identity.AuthenticateCaller(request)
 
     async def caller(self, assertion: str) -> Caller:
         """The caller that a service of the mesh sees in an assertion."""
@@ -111,9 +114,9 @@ class World:
         assert verified.caller is not None
         return verified.caller
 
-    async def call_of(self, secret: str) -> call.Call:
+    async def call_of(self, secret: str, client_address: str = "") -> call.Call:
         """The call of whoever holds the key, as the edge makes it."""
-        answer = await self.authenticate(secret)
+        answer = await self.authenticate(secret, client_address)
         return call.Call(caller=await self.caller(answer.assertion), assertion=answer.assertion)
 
     @asynccontextmanager
@@ -159,6 +162,14 @@ class World:
             made = await self.keys.CreateApiKey(request)
         return made.key.key_id, made.secret
 
+    async def revocations(self) -> list[Any]:
+        """Whom a service of the mesh is told of now."""
+        stream = IdentityServiceStub(self.channel("models")).WatchRevocations(
+            iter([identity_pb.WatchRevocationsRequest(ping=1)])
+        )
+        async with asyncio.timeout(5):
+            return [revocation async for answer in stream for revocation in answer.revocations]
+
     async def close(self) -> None:
         """Closes the channels."""
         for mesh in self._meshes:
@@ -169,20 +180,23 @@ class World:
         return {key.key_id: key.public_key for key in answer.keys}
 
 
-def settings_in(state: Path) -> Settings:
+def settings_in(state: Path, *, loopback_issuers: bool = True) -> Settings:
     """Everything in one folder."""
     return Settings(
         sql_url=f"sqlite:///{state}/sql/tenancy.db",
         secret=state / "secrets" / "tenancy.key",
         tokens=state / "tokens",
         operator_key=state / "secrets" / "operator.key",
+        loopback_issuers=loopback_issuers,
     )
 
 
 @asynccontextmanager
-async def world(state: Path, kind: Kind = "inprocess", exporters: Sequence[Any] = ()) -> AsyncGenerator[World]:
+async def world(
+    state: Path, kind: Kind = "inprocess", exporters: Sequence[Any] = (), *, loopback_issuers: bool = True
+) -> AsyncGenerator[World]:
     """A world with what `state` holds from before, or a new one."""
-    settings = settings_in(state)
+    settings = settings_in(state, loopback_issuers=loopback_issuers)
     await initialise(settings)
     town = Town()
     mesh = MeshSettings("127.0.0.1:0", "", {}, tokens=settings.tokens, drain_s=1.0)

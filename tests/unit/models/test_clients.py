@@ -5,11 +5,11 @@ import asyncio
 import httpcore2
 import pytest
 
-from tenantry.models.addresses import is_loopback, is_public
+from tenantry.kit.addresses import is_loopback, is_public
+from tenantry.kit.public_http import CheckedBackend
 from tenantry.models.clients import Clients
 from tenantry.models.generation import Target
 from tenantry.models.model import Provider
-from tenantry.models.transport import CheckedBackend
 
 
 class FakeClient:

@@ -8,7 +8,7 @@ from tenantry.kit import owner
 from tenantry.kit.errors import NotFound, PermissionDenied, Reason
 from tenantry.tenancy import reach, roles
 from tenantry.tenancy.records import Tenant, TenantState, Tier
-from tenantry.tenancy.rights import Grant, check_grant, takes_away
+from tenantry.tenancy.rights import Bounds, Grant, check_grant, takes_away
 from tests.harness.room import caller_of
 
 ADMIN = caller_of(scopes=roles.ROLES[roles.TENANT_ADMIN])
@@ -25,14 +25,14 @@ def test_each_role_is_within_the_one_that_hands_it_out() -> None:
 
 
 def test_a_grant_within_its_maker_is_given() -> None:
-    check_grant(ADMIN, None, Grant(SERVICE))
+    check_grant(ADMIN, Bounds(), Grant(SERVICE))
     restricted = caller_of(scopes=ADMIN.scopes, models=("small", "large"), collections=("faq",))
-    check_grant(restricted, 2_000, Grant(SERVICE, ("small",), ("faq",), 2_000))
+    check_grant(restricted, Bounds(2_000), Grant(SERVICE, ("small",), ("faq",), 2_000))
 
 
 def test_a_scope_that_the_maker_lacks_is_refused_and_named() -> None:
     with pytest.raises(PermissionDenied) as refused:
-        check_grant(ADMIN, None, Grant(SERVICE | {"tenants.write"}))
+        check_grant(ADMIN, Bounds(), Grant(SERVICE | {"tenants.write"}))
     assert (refused.value.reason, refused.value.metadata) == (Reason.SCOPE_MISSING, {"scope": "tenants.write"})
 
 
@@ -50,7 +50,7 @@ def test_a_scope_that_the_maker_lacks_is_refused_and_named() -> None:
 def test_a_restricted_maker_gives_nothing_beyond_its_restriction(grant: Grant, reason: Reason) -> None:
     maker = caller_of(scopes=ADMIN.scopes, models=("small",), collections=("faq",))
     with pytest.raises(PermissionDenied) as refused:
-        check_grant(maker, 2_000, grant)
+        check_grant(maker, Bounds(2_000), grant)
     assert refused.value.reason is reason
 
 
@@ -111,3 +111,12 @@ def test_less_of_anything_takes_something_away(after: Grant, expected: bool) -> 
 
 def test_an_end_takes_away_from_a_key_that_had_none() -> None:
     assert takes_away(Grant(frozenset({"generate"})), Grant(frozenset({"generate"}), expires_ns=100))
+
+
+@pytest.mark.parametrize("given", [(), ("192.0.2.0/23",), ("192.0.2.0/25", "10.0.0.0/8")])
+def test_networks_wider_than_the_makers_are_refused(given: tuple[str, ...]) -> None:
+    bounds = Bounds(networks=("192.0.2.0/24", "2001:db8::/32"))
+    check_grant(ADMIN, bounds, Grant(SERVICE, networks=("192.0.2.128/25", "2001:db8:1::/48")))
+    with pytest.raises(PermissionDenied) as refused:
+        check_grant(ADMIN, bounds, Grant(SERVICE, networks=given))
+    assert refused.value.reason is Reason.NETWORK_DENIED

@@ -9,7 +9,7 @@ from tenantry.api.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueO
 from tenantry.api.envoy.service.auth.v3 import external_auth_pb2 as pb
 from tenantry.api.envoy.service.auth.v3 import external_auth_pb2_grpc as grpc_pb
 from tenantry.api.envoy.type.v3.http_status_pb2 import HttpStatus
-from tenantry.kit import call, envoy
+from tenantry.kit import call, envoy, telemetry
 from tenantry.kit.credential import credential_of
 from tenantry.kit.errors import Internal, TenantryError
 from tenantry.kit.faults import report
@@ -25,10 +25,13 @@ class AuthorizationService(grpc_pb.AuthorizationServicer):
         self._authentication = authentication
 
     async def Check(self, request: pb.CheckRequest, context: aio.ServicerContext[Any, Any]) -> pb.CheckResponse:
-        headers = request.attributes.request.http.header_map.headers
+        asked = request.attributes
         try:
-            sent = unique((header.key, header.raw_value.decode("latin-1")) for header in headers)
-            return _admitted(await self._authentication.authenticate(credential_of(sent)))
+            sent = unique((one.key, one.raw_value.decode("latin-1")) for one in asked.request.http.header_map.headers)
+            # Of the connection, as Envoy saw it: whatever headers say of others is the client's word.
+            client = asked.source.address.socket_address.address
+            found = await self._authentication.authenticate(credential_of(sent), telemetry.set_tenant, client)
+            return _admitted(found)
         except TenantryError as error:
             return _denied(error, report("Check", error) if isinstance(error, Internal) else "")
 

@@ -3,14 +3,16 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenantry.api.common.v1 import paging_pb2
-from tenantry.api.tenancy.v1 import api_key_pb2, audit_service_pb2, tenant_pb2
+from tenantry.api.tenancy.v1 import api_key_pb2, audit_service_pb2, issuer_service_pb2, key_service_pb2, tenant_pb2
 from tenantry.kit.errors import InvalidArgument
-from tenantry.kit.messages import time_message
+from tenantry.kit.messages import ns_of, time_message
+from tenantry.tenancy.api_keys import USUAL_OVERLAP_NS
 from tenantry.tenancy.paging import Page, page_of
 from tenantry.tenancy.records import (
     ApiKey,
     AuditEvent,
     AuditHead,
+    Issuer,
     Operation,
     OperationKind,
     Organisation,
@@ -76,6 +78,11 @@ def time_ns(value: Timestamp, field: str) -> int:
     return value.seconds * 10**9 + value.nanos
 
 
+def overlap_ns(request: key_service_pb2.RotateApiKeyRequest) -> int:
+    """How long a rotated key still works."""
+    return ns_of(request.overlap) if request.HasField("overlap") else USUAL_OVERLAP_NS
+
+
 def organisation(record: Organisation) -> tenant_pb2.Organisation:
     """An organisation."""
     return tenant_pb2.Organisation(
@@ -132,6 +139,27 @@ def api_key(record: ApiKey) -> api_key_pb2.ApiKey:
         expire_time=timestamp(record.expires_ns),
         revoke_time=timestamp(record.revoked_ns),
         version=record.version,
+        networks=record.networks,
+        last_use_time=timestamp(record.last_used_ns),
+        replaced_by=record.replaced_by,
+    )
+
+
+def issuer(record: Issuer) -> issuer_service_pb2.Issuer:
+    """An issuer."""
+    return issuer_service_pb2.Issuer(
+        issuer_id=record.id,
+        tenant=record.tenant,
+        organisation=record.organisation,
+        url=record.url,
+        audience=record.audience,
+        scopes=record.scopes,
+        narrow_by_scope_claim=record.narrowed,
+        models=record.models,
+        collections=record.collections,
+        networks=record.networks,
+        create_time=timestamp(record.created_ns),
+        remove_time=timestamp(record.removed_ns),
     )
 
 

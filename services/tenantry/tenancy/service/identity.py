@@ -9,6 +9,7 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as pb
 from tenantry.api.tenancy.v1 import identity_service_pb2_grpc as grpc_pb
 from tenantry.kit import caller, telemetry
 from tenantry.kit.errors import Reason, Unauthenticated
+from tenantry.tenancy import checks
 from tenantry.tenancy.authentication import Authentication
 from tenantry.tenancy.revocations import RevocationFeed
 from tenantry.tenancy.service import convert, revocations
@@ -28,7 +29,9 @@ class IdentityService(grpc_pb.IdentityServiceServicer):
     async def AuthenticateCaller(
         self, request: pb.AuthenticateCallerRequest, context: Context
     ) -> pb.AuthenticateCallerResponse:
-        found = await self._authentication.authenticate(request.credential, telemetry.set_tenant)
+        found = await self._authentication.authenticate(
+            request.credential, telemetry.set_tenant, checks.client_address(request.client_address)
+        )
         return pb.AuthenticateCallerResponse(
             assertion=found.assertion,
             tenant=found.tenant,

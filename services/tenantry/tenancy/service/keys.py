@@ -47,6 +47,14 @@ class KeyService(grpc_pb.KeyServiceServicer):
             key = await self._keys.update(who, request.tenant, key_id, request.version, _grant(request))
         return pb.UpdateApiKeyResponse(key=convert.api_key(key))
 
+    async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Context) -> pb.RotateApiKeyResponse:
+        with noting(self._refusals, "RotateApiKey", request.key_id) as who:
+            if request.tenant:
+                check_tenant_id(request.tenant)
+            key_id, overlap_ns = checks.made_id(request.key_id, "key_id"), convert.overlap_ns(request)
+            key, secret, replaced = await self._keys.rotate(who, request.tenant, key_id, overlap_ns)
+        return pb.RotateApiKeyResponse(key=convert.api_key(key), secret=secret, replaced=convert.api_key(replaced))
+
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         with noting(self._refusals, "RevokeApiKey", request.key_id) as who:
             if request.tenant:
@@ -69,4 +77,5 @@ def _grant(request: pb.CreateApiKeyRequest | pb.UpdateApiKeyRequest) -> Grant:
         models=checks.models(request.models),
         collections=checks.collections(request.collections),
         expires_ns=convert.time_ns(request.expire_time, "expire_time") if request.HasField("expire_time") else None,
+        networks=checks.networks(request.networks),
     )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import changes
@@ -12,6 +13,7 @@ from tenantry.tenancy.records import Revocation
 from tenantry.tenancy.store import REVOCATION_CHANGES
 from tenantry.tenancy.store_sql.api_keys import SqlKeys
 from tenantry.tenancy.store_sql.audit import SqlAudit
+from tenantry.tenancy.store_sql.issuers import SqlIssuers
 from tenantry.tenancy.store_sql.operations import SqlOperations
 from tenantry.tenancy.store_sql.organisations import SqlOrganisations
 from tenantry.tenancy.store_sql.revocations import SqlRevocations
@@ -19,6 +21,8 @@ from tenantry.tenancy.store_sql.signing_keys import SqlSigningKeys
 from tenantry.tenancy.store_sql.tenants import SqlTenants
 
 MIGRATIONS = "tenantry.tenancy.migrations"
+# Any number will do, so long as it is tenancy's own.
+_ALONE = text("SELECT pg_advisory_xact_lock(7063110414)")
 
 
 class SqlTransaction:
@@ -31,10 +35,16 @@ class SqlTransaction:
         self.organisations = SqlOrganisations(connection)
         self.tenants = SqlTenants(connection, self._note, self._revoked.append)
         self.keys = SqlKeys(connection, self._note, self._revoked.append)
+        self.issuers = SqlIssuers(connection, self._note, self._revoked.append)
         self.revocations = SqlRevocations(connection)
         self.operations = SqlOperations(connection)
         self.audit = SqlAudit(connection)
         self.signing_keys = SqlSigningKeys(connection, self._note)
+
+    async def alone(self) -> None:
+        # SQLite's writer is alone anyway.
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(_ALONE)
 
     async def enter_changes(self) -> None:
         """Writes what was noted; from here to the commit no other transaction can."""

@@ -1,6 +1,6 @@
 """Signing keys in SQL."""
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import owner
@@ -26,6 +26,11 @@ class SqlSigningKeys:
             "not_after_ns": key.not_after_ns,
         }
         await self._connection.execute(insert(signing_keys).values(values))
+        self._note(SIGNING_CHANGES, "")
+
+    async def end_others(self, owner: owner.Platform, key_id: str, not_after_ns: int) -> None:
+        others = update(signing_keys).where(signing_keys.c.id != key_id, signing_keys.c.not_after_ns.is_(None))
+        await self._connection.execute(others.values(not_after_ns=not_after_ns))
         self._note(SIGNING_CHANGES, "")
 
     async def list(self, owner: owner.Platform, now_ns: int) -> tuple[SigningKey, ...]:

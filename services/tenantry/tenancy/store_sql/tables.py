@@ -1,6 +1,6 @@
 """The tables as statements see them. What made them is in `migrations`."""
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -27,7 +27,7 @@ tenants = Table(
     Column("generation", BigInteger, nullable=False),
 )
 
-# Scopes, models and collections are JSON lists. A key without a tenant is an organisation's; without both, an
+# Scopes, models, collections and networks are JSON lists. A key without a tenant is an organisation's; without both, an
 # operator's.
 api_keys = Table(
     "api_keys",
@@ -45,6 +45,9 @@ api_keys = Table(
     Column("revoked_ns", BigInteger),
     Column("generation", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("networks", Text, nullable=False),
+    Column("last_used_ns", BigInteger),
+    Column("replaced_by", Text, nullable=False),
 )
 
 # `state` is a tenant's, "" for a key.
@@ -57,6 +60,25 @@ revocations = Table(
     Column("state", Text, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("at_ns", BigInteger, nullable=False),
+)
+
+# A removed issuer stays, for its generation.
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("organisation", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("narrowed", Boolean, nullable=False),
+    Column("models", Text, nullable=False),
+    Column("collections", Text, nullable=False),
+    Column("networks", Text, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("removed_ns", BigInteger),
+    Column("generation", BigInteger, nullable=False),
 )
 
 operations = Table(

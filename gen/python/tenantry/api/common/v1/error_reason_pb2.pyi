@@ -46,6 +46,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The tenant's policy or the key does not allow the model. Metadata: model. Remedy: choose an allowed model."""
     ERROR_REASON_COLLECTION_DENIED: _ErrorReason.ValueType  # 24
     """PERMISSION_DENIED. The key is not allowed the collection. Metadata: collection. Remedy: choose another collection or key."""
+    ERROR_REASON_NETWORK_DENIED: _ErrorReason.ValueType  # 25
+    """PERMISSION_DENIED. The key or issuer is restricted to networks, and the call came from elsewhere or from an unknown address; or
+    a key would be made for networks that its maker may not use. Remedy: call from an allowed network, or use another key.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 30
     """NOT_FOUND. What was named does not exist for this caller, be it absent or another tenant's. Metadata: kind. Remedy: check the id."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 31
@@ -60,6 +64,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. No model fits the tenant's policy. Remedy: change the policy or register a model."""
     ERROR_REASON_STILL_IN_USE: _ErrorReason.ValueType  # 44
     """FAILED_PRECONDITION. What is to be deleted is still in use. Metadata: kind. Remedy: in the message."""
+    ERROR_REASON_KEY_NOT_CURRENT: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The key can't be rotated: it was already, was revoked, or has ended. Metadata: replaced_by (if it was
+    rotated). Remedy: use or rotate the key that replaced it, or make a new one.
+    """
     ERROR_REASON_VERSION_CONFLICT: _ErrorReason.ValueType  # 50
     """ABORTED. The record changed since the version that the write names. Metadata: version. Remedy: read again, then write."""
     ERROR_REASON_HANDLE_LOST: _ErrorReason.ValueType  # 51
@@ -82,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The limit of all calls a minute, which is asked where a call enters. QuotaFailure names it, RetryInfo says
     when. Remedy: wait.
     """
+    ERROR_REASON_TOO_MANY_FAILURES: _ErrorReason.ValueType  # 68
+    """RESOURCE_EXHAUSTED. Too many calls from this address came with credentials that are not valid; valid ones still work. RetryInfo
+    says when. Remedy: correct the credential, then wait.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 70
     """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 71
@@ -92,6 +104,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The provider refused for its own rate limit. Metadata: provider. Remedy: wait."""
     ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 74
     """FAILED_PRECONDITION. The provider refused the request or the credential that it was sent. Metadata: provider. Remedy: correct the registration."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 76
+    """UNAVAILABLE. An OIDC issuer's discovery document or keys can't be fetched or read. Metadata: issuer. RetryInfo says when to try
+    again. Remedy: the tenant looks at its issuer.
+    """
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 80
     """DEADLINE_EXCEEDED. The call's time ran out. Remedy: allow more time."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 90
@@ -126,6 +142,10 @@ ERROR_REASON_MODEL_DENIED: ErrorReason.ValueType  # 23
 """PERMISSION_DENIED. The tenant's policy or the key does not allow the model. Metadata: model. Remedy: choose an allowed model."""
 ERROR_REASON_COLLECTION_DENIED: ErrorReason.ValueType  # 24
 """PERMISSION_DENIED. The key is not allowed the collection. Metadata: collection. Remedy: choose another collection or key."""
+ERROR_REASON_NETWORK_DENIED: ErrorReason.ValueType  # 25
+"""PERMISSION_DENIED. The key or issuer is restricted to networks, and the call came from elsewhere or from an unknown address; or
+a key would be made for networks that its maker may not use. Remedy: call from an allowed network, or use another key.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 30
 """NOT_FOUND. What was named does not exist for this caller, be it absent or another tenant's. Metadata: kind. Remedy: check the id."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 31
@@ -140,6 +160,10 @@ ERROR_REASON_NO_MODEL: ErrorReason.ValueType  # 43
 """FAILED_PRECONDITION. No model fits the tenant's policy. Remedy: change the policy or register a model."""
 ERROR_REASON_STILL_IN_USE: ErrorReason.ValueType  # 44
 """FAILED_PRECONDITION. What is to be deleted is still in use. Metadata: kind. Remedy: in the message."""
+ERROR_REASON_KEY_NOT_CURRENT: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The key can't be rotated: it was already, was revoked, or has ended. Metadata: replaced_by (if it was
+rotated). Remedy: use or rotate the key that replaced it, or make a new one.
+"""
 ERROR_REASON_VERSION_CONFLICT: ErrorReason.ValueType  # 50
 """ABORTED. The record changed since the version that the write names. Metadata: version. Remedy: read again, then write."""
 ERROR_REASON_HANDLE_LOST: ErrorReason.ValueType  # 51
@@ -162,6 +186,10 @@ ERROR_REASON_CALLS_PER_MINUTE: ErrorReason.ValueType  # 67
 """RESOURCE_EXHAUSTED. The limit of all calls a minute, which is asked where a call enters. QuotaFailure names it, RetryInfo says
 when. Remedy: wait.
 """
+ERROR_REASON_TOO_MANY_FAILURES: ErrorReason.ValueType  # 68
+"""RESOURCE_EXHAUSTED. Too many calls from this address came with credentials that are not valid; valid ones still work. RetryInfo
+says when. Remedy: correct the credential, then wait.
+"""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 70
 """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 71
@@ -172,6 +200,10 @@ ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 73
 """RESOURCE_EXHAUSTED. The provider refused for its own rate limit. Metadata: provider. Remedy: wait."""
 ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 74
 """FAILED_PRECONDITION. The provider refused the request or the credential that it was sent. Metadata: provider. Remedy: correct the registration."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 76
+"""UNAVAILABLE. An OIDC issuer's discovery document or keys can't be fetched or read. Metadata: issuer. RetryInfo says when to try
+again. Remedy: the tenant looks at its issuer.
+"""
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 80
 """DEADLINE_EXCEEDED. The call's time ran out. Remedy: allow more time."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 90

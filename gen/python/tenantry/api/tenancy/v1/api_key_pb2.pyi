@@ -36,6 +36,9 @@ class ApiKey(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """key_id is the key's id, safe to log."""
     tenant: _builtins.str
@@ -46,6 +49,8 @@ class ApiKey(_message.Message):
     """display_name is for people, up to 200 characters."""
     version: _builtins.int
     """version counts its changes, from 1; a write names it."""
+    replaced_by: _builtins.str
+    """replaced_by is the id of the key that RotateApiKey made in its place. Empty: it was not rotated."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """scopes are the rights of the key, such as `generate` or `documents.write`."""
@@ -70,6 +75,14 @@ class ApiKey(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """revoke_time is when it was revoked. Absent: it was not."""
 
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """networks restricts the key to callers from these networks, such as `203.0.113.0/24`. Empty: not restricted."""
+
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """last_use_time is when it last let a caller in, to about a minute. Absent: never, or not in the last minute."""
+
     def __init__(
         self,
         *,
@@ -84,10 +97,13 @@ class ApiKey(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
+        replaced_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "key_id", b"key_id", "models", b"models", "organisation", b"organisation", "revoke_time", b"revoke_time", "scopes", b"scopes", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "key_id", b"key_id", "last_use_time", b"last_use_time", "models", b"models", "networks", b"networks", "organisation", b"organisation", "replaced_by", b"replaced_by", "revoke_time", b"revoke_time", "scopes", b"scopes", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

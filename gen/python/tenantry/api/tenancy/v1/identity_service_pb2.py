@@ -27,7 +27,7 @@ from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.tenancy.v1 import tenant_pb2 as tenantry_dot_api_dot_tenancy_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tenantry/api/tenancy/v1/identity_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a$tenantry/api/tenancy/v1/tenant.proto\"/\n\x19\x41uthenticateCallerRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\"~\n\x1a\x41uthenticateCallerResponse\x12\x11\n\tassertion\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x18\n\x16ListSigningKeysRequest\"L\n\x17ListSigningKeysResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.SigningKey\"0\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"\x1a\n\x18RenewServiceTokenRequest\"[\n\x19RenewServiceTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x17WatchRevocationsRequest\x12\x0c\n\x04ping\x18\x01 \x01(\x03\"b\n\x18WatchRevocationsResponse\x12\x0c\n\x04pong\x18\x01 \x01(\x03\x12\x38\n\x0brevocations\x18\x02 \x03(\x0b\x32#.tenantry.api.tenancy.v1.Revocation\"\x94\x01\n\nRevocation\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x10\n\x06key_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06tenant\x18\x03 \x01(\tH\x00\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tenantry.api.tenancy.v1.TenantStateB\t\n\x07subject2\x88\x05\n\x0fIdentityService\x12\x93\x01\n\x12\x41uthenticateCaller\x12\x32.tenantry.api.tenancy.v1.AuthenticateCallerRequest\x1a\x33.tenantry.api.tenancy.v1.AuthenticateCallerResponse\"\x14\x90\x02\x01\xaa\xed\x18\r\x08\x03\x18\x03\"\x07gateway\x12\x81\x01\n\x0fListSigningKeys\x12/.tenantry.api.tenancy.v1.ListSigningKeysRequest\x1a\x30.tenantry.api.tenancy.v1.ListSigningKeysResponse\"\x0b\x90\x02\x01\xaa\xed\x18\x04\x08\x03\x18\x03\x12\xd2\x01\n\x11RenewServiceToken\x12\x31.tenantry.api.tenancy.v1.RenewServiceTokenRequest\x1a\x32.tenantry.api.tenancy.v1.RenewServiceTokenResponse\"V\x90\x02\x02\xaa\xed\x18O\x08\x03\x18\x03\"\x07tenancy\"\x05quota\"\tretrieval\"\x05\x63\x61\x63he\"\x07prompts\"\x06models\"\x07insight\"\x07gateway\"\x04\x65\x64ge\x12\x85\x01\n\x10WatchRevocations\x12\x30.tenantry.api.tenancy.v1.WatchRevocationsRequest\x1a\x31.tenantry.api.tenancy.v1.WatchRevocationsResponse\"\x08\xaa\xed\x18\x04\x08\x03\x18\x03(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tenantry/api/tenancy/v1/identity_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a$tenantry/api/tenancy/v1/tenant.proto\"G\n\x19\x41uthenticateCallerRequest\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"~\n\x1a\x41uthenticateCallerResponse\x12\x11\n\tassertion\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x18\n\x16ListSigningKeysRequest\"L\n\x17ListSigningKeysResponse\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32#.tenantry.api.tenancy.v1.SigningKey\"0\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"\x1a\n\x18RenewServiceTokenRequest\"[\n\x19RenewServiceTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x17WatchRevocationsRequest\x12\x0c\n\x04ping\x18\x01 \x01(\x03\"b\n\x18WatchRevocationsResponse\x12\x0c\n\x04pong\x18\x01 \x01(\x03\x12\x38\n\x0brevocations\x18\x02 \x03(\x0b\x32#.tenantry.api.tenancy.v1.Revocation\"\x94\x01\n\nRevocation\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x10\n\x06key_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06tenant\x18\x03 \x01(\tH\x00\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tenantry.api.tenancy.v1.TenantStateB\t\n\x07subject2\x88\x05\n\x0fIdentityService\x12\x93\x01\n\x12\x41uthenticateCaller\x12\x32.tenantry.api.tenancy.v1.AuthenticateCallerRequest\x1a\x33.tenantry.api.tenancy.v1.AuthenticateCallerResponse\"\x14\x90\x02\x01\xaa\xed\x18\r\x08\x03\x18\x03\"\x07gateway\x12\x81\x01\n\x0fListSigningKeys\x12/.tenantry.api.tenancy.v1.ListSigningKeysRequest\x1a\x30.tenantry.api.tenancy.v1.ListSigningKeysResponse\"\x0b\x90\x02\x01\xaa\xed\x18\x04\x08\x03\x18\x03\x12\xd2\x01\n\x11RenewServiceToken\x12\x31.tenantry.api.tenancy.v1.RenewServiceTokenRequest\x1a\x32.tenantry.api.tenancy.v1.RenewServiceTokenResponse\"V\x90\x02\x02\xaa\xed\x18O\x08\x03\x18\x03\"\x07tenancy\"\x05quota\"\tretrieval\"\x05\x63\x61\x63he\"\x07prompts\"\x06models\"\x07insight\"\x07gateway\"\x04\x65\x64ge\x12\x85\x01\n\x10WatchRevocations\x12\x30.tenantry.api.tenancy.v1.WatchRevocationsRequest\x1a\x31.tenantry.api.tenancy.v1.WatchRevocationsResponse\"\x08\xaa\xed\x18\x04\x08\x03\x18\x03(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +43,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['WatchRevocations']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['WatchRevocations']._serialized_options = b'\252\355\030\004\010\003\030\003'
   _globals['_AUTHENTICATECALLERREQUEST']._serialized_start=183
-  _globals['_AUTHENTICATECALLERREQUEST']._serialized_end=230
-  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_start=232
-  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_end=358
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=360
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=384
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=386
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=462
-  _globals['_SIGNINGKEY']._serialized_start=464
-  _globals['_SIGNINGKEY']._serialized_end=512
-  _globals['_RENEWSERVICETOKENREQUEST']._serialized_start=514
-  _globals['_RENEWSERVICETOKENREQUEST']._serialized_end=540
-  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_start=542
-  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_end=633
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=635
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=674
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=676
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=774
-  _globals['_REVOCATION']._serialized_start=777
-  _globals['_REVOCATION']._serialized_end=925
-  _globals['_IDENTITYSERVICE']._serialized_start=928
-  _globals['_IDENTITYSERVICE']._serialized_end=1576
+  _globals['_AUTHENTICATECALLERREQUEST']._serialized_end=254
+  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_start=256
+  _globals['_AUTHENTICATECALLERRESPONSE']._serialized_end=382
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=384
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=408
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=410
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=486
+  _globals['_SIGNINGKEY']._serialized_start=488
+  _globals['_SIGNINGKEY']._serialized_end=536
+  _globals['_RENEWSERVICETOKENREQUEST']._serialized_start=538
+  _globals['_RENEWSERVICETOKENREQUEST']._serialized_end=564
+  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_start=566
+  _globals['_RENEWSERVICETOKENRESPONSE']._serialized_end=657
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=659
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=698
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=700
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=798
+  _globals['_REVOCATION']._serialized_start=801
+  _globals['_REVOCATION']._serialized_end=949
+  _globals['_IDENTITYSERVICE']._serialized_start=952
+  _globals['_IDENTITYSERVICE']._serialized_end=1600
 # @@protoc_insertion_point(module_scope)

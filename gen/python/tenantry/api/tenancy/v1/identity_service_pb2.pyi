@@ -27,16 +27,22 @@ class AuthenticateCallerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
-    """credential is an API key, without `Bearer `. It is never logged."""
+    """credential is an API key, or a JWT of an issuer that a tenant registered, without `Bearer `. It is never logged."""
+    client_address: _builtins.str
+    """client_address is the IP address that the call came from, as the edge itself saw it: never what a client says. Empty: not
+    known, so that a caller who is restricted to networks is refused.
+    """
     def __init__(
         self,
         *,
         credential: _builtins.str = ...,
+        client_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "credential", b"credential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -63,7 +63,8 @@ class IdentityServiceServicer(object):
 
     def AuthenticateCaller(self, request, context):
         """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
-        valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
+        valid key or token; PERMISSION_DENIED for a caller from outside its key's networks; FAILED_PRECONDITION when the tenant is
+        not ACTIVE; RESOURCE_EXHAUSTED after too many failures from one address; UNAVAILABLE when a token's issuer is away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

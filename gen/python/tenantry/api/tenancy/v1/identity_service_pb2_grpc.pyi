@@ -18,7 +18,8 @@ class IdentityServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     AuthenticateCaller: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.AuthenticateCallerRequest, _identity_service_pb2.AuthenticateCallerResponse]
     """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
-    valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
+    valid key or token; PERMISSION_DENIED for a caller from outside its key's networks; FAILED_PRECONDITION when the tenant is
+    not ACTIVE; RESOURCE_EXHAUSTED after too many failures from one address; UNAVAILABLE when a token's issuer is away.
     """
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSigningKeysRequest, _identity_service_pb2.ListSigningKeysResponse]
     """ListSigningKeys returns the public keys that assertions and service tokens are verified with."""
@@ -40,7 +41,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_identity_service_pb2.AuthenticateCallerRequest, _abc.Awaitable[_identity_service_pb2.AuthenticateCallerResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.AuthenticateCallerResponse]:
         """AuthenticateCaller checks a credential and returns a signed caller assertion. Errors: UNAUTHENTICATED for what is not a
-        valid key; FAILED_PRECONDITION when the tenant is not ACTIVE.
+        valid key or token; PERMISSION_DENIED for a caller from outside its key's networks; FAILED_PRECONDITION when the tenant is
+        not ACTIVE; RESOURCE_EXHAUSTED after too many failures from one address; UNAVAILABLE when a token's issuer is away.
         """
 
     @_abc_1.abstractmethod

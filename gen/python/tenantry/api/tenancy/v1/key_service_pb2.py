@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_access__pb2
 from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_paging__pb2
 from tenantry.api.tenancy.v1 import api_key_pb2 as tenantry_dot_api_dot_tenancy_dot_v1_dot_api__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/tenancy/v1/key_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a%tenantry/api/tenancy/v1/api_key.proto\"\xb7\x01\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x06 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x14\x43reateApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"W\n\x12ListApiKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"x\n\x13ListApiKeysResponse\x12-\n\x04keys\x18\x01 \x03(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"\xac\x01\n\x13UpdateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x06 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x14UpdateApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\"5\n\x13RevokeApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"D\n\x14RevokeApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey2\x9e\x04\n\nKeyService\x12\x81\x01\n\x0c\x43reateApiKey\x12,.tenantry.api.tenancy.v1.CreateApiKeyRequest\x1a-.tenantry.api.tenancy.v1.CreateApiKeyResponse\"\x14\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x12\x80\x01\n\x0bListApiKeys\x12+.tenantry.api.tenancy.v1.ListApiKeysRequest\x1a,.tenantry.api.tenancy.v1.ListApiKeysResponse\"\x16\x90\x02\x01\xaa\xed\x18\x0f\x08\x02\x12\tkeys.read\x18\x01\x12\x81\x01\n\x0cUpdateApiKey\x12,.tenantry.api.tenancy.v1.UpdateApiKeyRequest\x1a-.tenantry.api.tenancy.v1.UpdateApiKeyResponse\"\x14\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x12\x84\x01\n\x0cRevokeApiKey\x12,.tenantry.api.tenancy.v1.RevokeApiKeyRequest\x1a-.tenantry.api.tenancy.v1.RevokeApiKeyResponse\"\x17\x90\x02\x02\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/tenancy/v1/key_service.proto\x12\x17tenantry.api.tenancy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a%tenantry/api/tenancy/v1/api_key.proto\"\xc9\x01\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x06 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08networks\x18\x08 \x03(\t\"T\n\x14\x43reateApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"W\n\x12ListApiKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"x\n\x13ListApiKeysResponse\x12-\n\x04keys\x18\x01 \x03(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"\xbe\x01\n\x13UpdateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\x12\x13\n\x0b\x63ollections\x18\x06 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08networks\x18\x08 \x03(\t\"D\n\x14UpdateApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\"a\n\x13RotateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12*\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x87\x01\n\x14RotateApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x31\n\x08replaced\x18\x03 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey\"5\n\x13RevokeApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"D\n\x14RevokeApiKeyResponse\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.tenantry.api.tenancy.v1.ApiKey2\xa2\x05\n\nKeyService\x12\x81\x01\n\x0c\x43reateApiKey\x12,.tenantry.api.tenancy.v1.CreateApiKeyRequest\x1a-.tenantry.api.tenancy.v1.CreateApiKeyResponse\"\x14\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x12\x80\x01\n\x0bListApiKeys\x12+.tenantry.api.tenancy.v1.ListApiKeysRequest\x1a,.tenantry.api.tenancy.v1.ListApiKeysResponse\"\x16\x90\x02\x01\xaa\xed\x18\x0f\x08\x02\x12\tkeys.read\x18\x01\x12\x81\x01\n\x0cUpdateApiKey\x12,.tenantry.api.tenancy.v1.UpdateApiKeyRequest\x1a-.tenantry.api.tenancy.v1.UpdateApiKeyResponse\"\x14\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x12\x81\x01\n\x0cRotateApiKey\x12,.tenantry.api.tenancy.v1.RotateApiKeyRequest\x1a-.tenantry.api.tenancy.v1.RotateApiKeyResponse\"\x14\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x12\x84\x01\n\x0cRevokeApiKey\x12,.tenantry.api.tenancy.v1.RevokeApiKeyRequest\x1a-.tenantry.api.tenancy.v1.RevokeApiKeyResponse\"\x17\x90\x02\x02\xaa\xed\x18\x10\x08\x02\x12\nkeys.write\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,24 +42,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\220\002\001\252\355\030\017\010\002\022\tkeys.read\030\001'
   _globals['_KEYSERVICE'].methods_by_name['UpdateApiKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['UpdateApiKey']._serialized_options = b'\252\355\030\020\010\002\022\nkeys.write\030\001'
+  _globals['_KEYSERVICE'].methods_by_name['RotateApiKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RotateApiKey']._serialized_options = b'\252\355\030\020\010\002\022\nkeys.write\030\001'
   _globals['_KEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\220\002\002\252\355\030\020\010\002\022\nkeys.write\030\001'
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=217
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=400
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=402
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=486
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=488
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=575
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=577
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=697
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=700
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=872
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=874
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=942
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=944
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=997
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=999
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1067
-  _globals['_KEYSERVICE']._serialized_start=1070
-  _globals['_KEYSERVICE']._serialized_end=1612
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=249
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=450
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=452
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=536
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=538
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=625
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=627
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=747
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=750
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=940
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=942
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1010
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1012
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1109
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1112
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1247
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1249
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1302
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1304
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1372
+  _globals['_KEYSERVICE']._serialized_start=1375
+  _globals['_KEYSERVICE']._serialized_end=2049
 # @@protoc_insertion_point(module_scope)

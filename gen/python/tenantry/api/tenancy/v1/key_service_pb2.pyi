@@ -5,6 +5,7 @@ API keys, for administrators."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,6 +35,7 @@ class CreateApiKeyRequest(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     COLLECTIONS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """tenant is the tenant the key speaks for. Empty: the caller's own; for an operator or an organisation's admin then a key
     of the organisation named next, or of an operator.
@@ -58,6 +60,12 @@ class CreateApiKeyRequest(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when it ends, in the future. Absent: it does not end by itself."""
 
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """networks restricts the key to callers from these networks, up to 40, each an address block in its usual form with no bits
+        after the prefix: `203.0.113.0/24`, `2001:db8::/32`. Empty: not restricted. A caller whose address is not known is refused.
+        """
+
     def __init__(
         self,
         *,
@@ -68,10 +76,11 @@ class CreateApiKeyRequest(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         collections: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "display_name", b"display_name", "expire_time", b"expire_time", "models", b"models", "organisation", b"organisation", "scopes", b"scopes", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "display_name", b"display_name", "expire_time", b"expire_time", "models", b"models", "networks", b"networks", "organisation", b"organisation", "scopes", b"scopes", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,6 +185,7 @@ class UpdateApiKeyRequest(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     COLLECTIONS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """tenant is the id of the tenant. Empty: the caller's own."""
     key_id: _builtins.str
@@ -198,6 +208,10 @@ class UpdateApiKeyRequest(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when it ends, in the future. Absent: it does not end by itself."""
 
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """networks restricts the key to callers from these networks, such as `203.0.113.0/24`, up to 40. Empty: not restricted."""
+
     def __init__(
         self,
         *,
@@ -208,10 +222,11 @@ class UpdateApiKeyRequest(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         collections: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "expire_time", b"expire_time", "key_id", b"key_id", "models", b"models", "scopes", b"scopes", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "expire_time", b"expire_time", "key_id", b"key_id", "models", b"models", "networks", b"networks", "scopes", b"scopes", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,6 +255,74 @@ class UpdateApiKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateApiKeyResponse: _TypeAlias = UpdateApiKeyResponse  # noqa: Y015
+
+@_typing.final
+class RotateApiKeyRequest(_message.Message):
+    """RotateApiKeyRequest names the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id of the tenant. Empty: the caller's own."""
+    key_id: _builtins.str
+    """key_id is the id of the key to replace. Required."""
+    @_builtins.property
+    def overlap(self) -> _duration_pb2.Duration:
+        """overlap is how long the old key still works, 0 s to 30 days. Absent: a day. A key that ends sooner ends then. With 0 s the
+        old key is revoked.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        overlap: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "overlap", b"overlap", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateApiKeyRequest: _TypeAlias = RotateApiKeyRequest  # noqa: Y015
+
+@_typing.final
+class RotateApiKeyResponse(_message.Message):
+    """RotateApiKeyResponse holds both keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """secret is the new key's. It is not stored and can't be shown again."""
+    @_builtins.property
+    def key(self) -> _api_key_pb2.ApiKey:
+        """key describes the new key."""
+
+    @_builtins.property
+    def replaced(self) -> _api_key_pb2.ApiKey:
+        """replaced is the old key as it is now, with its end."""
+
+    def __init__(
+        self,
+        *,
+        key: _api_key_pb2.ApiKey | None = ...,
+        secret: _builtins.str = ...,
+        replaced: _api_key_pb2.ApiKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "replaced", b"replaced"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "replaced", b"replaced", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateApiKeyResponse: _TypeAlias = RotateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class RevokeApiKeyRequest(_message.Message):

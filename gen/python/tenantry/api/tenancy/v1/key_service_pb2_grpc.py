@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class KeyServiceStub(object):
-    """KeyService makes and revokes API keys.
+    """KeyService makes, rotates and revokes API keys.
     """
 
     def __init__(self, channel):
@@ -50,6 +50,11 @@ class KeyServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/tenantry.api.tenancy.v1.KeyService/RotateApiKey',
+                request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/tenantry.api.tenancy.v1.KeyService/RevokeApiKey',
                 request_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -58,7 +63,7 @@ class KeyServiceStub(object):
 
 
 class KeyServiceServicer(object):
-    """KeyService makes and revokes API keys.
+    """KeyService makes, rotates and revokes API keys.
     """
 
     def CreateApiKey(self, request, context):
@@ -69,7 +74,7 @@ class KeyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days.
+        """ListApiKeys lists a tenant's keys, newest first, revoked and ended ones too for 90 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +84,15 @@ class KeyServiceServicer(object):
         """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
         is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
         the key is not at the version that the request names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateApiKey(self, request, context):
+        """RotateApiKey makes a key with the same rights, restrictions and end in the place of another, and returns its secret, this
+        once. The old one ends after the overlap. Errors: FAILED_PRECONDITION (KEY_NOT_CURRENT) for a key that was rotated already,
+        revoked or has ended, and says which key replaced it; PERMISSION_DENIED for a key with rights that the caller lacks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +123,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.SerializeToString,
             ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyResponse.SerializeToString,
+            ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
                     request_deserializer=tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RevokeApiKeyRequest.FromString,
@@ -123,7 +142,7 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService(object):
-    """KeyService makes and revokes API keys.
+    """KeyService makes, rotates and revokes API keys.
     """
 
     @staticmethod
@@ -197,6 +216,33 @@ class KeyService(object):
             '/tenantry.api.tenancy.v1.KeyService/UpdateApiKey',
             tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyRequest.SerializeToString,
             tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.UpdateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.tenancy.v1.KeyService/RotateApiKey',
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyRequest.SerializeToString,
+            tenantry_dot_api_dot_tenancy_dot_v1_dot_key__service__pb2.RotateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,23 +13,28 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyServiceStub:
-    """KeyService makes and revokes API keys."""
+    """KeyService makes, rotates and revokes API keys."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.CreateApiKeyRequest, _key_service_pb2.CreateApiKeyResponse]
     """CreateApiKey makes a key and returns its secret, this once. A key can't be given scopes that its maker lacks: PERMISSION_DENIED."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ListApiKeysRequest, _key_service_pb2.ListApiKeysResponse]
-    """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
+    """ListApiKeys lists a tenant's keys, newest first, revoked and ended ones too for 90 days."""
     UpdateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.UpdateApiKeyRequest, _key_service_pb2.UpdateApiKeyResponse]
     """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
     is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
     the key is not at the version that the request names.
     """
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RotateApiKeyRequest, _key_service_pb2.RotateApiKeyResponse]
+    """RotateApiKey makes a key with the same rights, restrictions and end in the place of another, and returns its secret, this
+    once. The old one ends after the overlap. Errors: FAILED_PRECONDITION (KEY_NOT_CURRENT) for a key that was rotated already,
+    revoked or has ended, and says which key replaced it; PERMISSION_DENIED for a key with rights that the caller lacks.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeApiKeyRequest, _key_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey revokes a key. Doing so again changes nothing."""
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """KeyService makes and revokes API keys."""
+    """KeyService makes, rotates and revokes API keys."""
 
     @_abc_1.abstractmethod
     def CreateApiKey(
@@ -45,7 +50,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.ListApiKeysRequest,
         context: _aio.ServicerContext[_key_service_pb2.ListApiKeysRequest, _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]],
     ) -> _abc.Awaitable[_key_service_pb2.ListApiKeysResponse]:
-        """ListApiKeys lists a tenant's keys, newest first, revoked ones too for 90 days."""
+        """ListApiKeys lists a tenant's keys, newest first, revoked and ended ones too for 90 days."""
 
     @_abc_1.abstractmethod
     def UpdateApiKey(
@@ -56,6 +61,17 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """UpdateApiKey replaces what a key may do. It can't be given what the caller lacks: PERMISSION_DENIED. What is taken away
         is refused everywhere within seconds, running calls of the key included, which end UNAUTHENTICATED. Errors: ABORTED when
         the key is not at the version that the request names.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _key_service_pb2.RotateApiKeyRequest,
+        context: _aio.ServicerContext[_key_service_pb2.RotateApiKeyRequest, _abc.Awaitable[_key_service_pb2.RotateApiKeyResponse]],
+    ) -> _abc.Awaitable[_key_service_pb2.RotateApiKeyResponse]:
+        """RotateApiKey makes a key with the same rights, restrictions and end in the place of another, and returns its secret, this
+        once. The old one ends after the overlap. Errors: FAILED_PRECONDITION (KEY_NOT_CURRENT) for a key that was rotated already,
+        revoked or has ended, and says which key replaced it; PERMISSION_DENIED for a key with rights that the caller lacks.
         """
 
     @_abc_1.abstractmethod

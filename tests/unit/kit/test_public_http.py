@@ -8,7 +8,7 @@ import httpcore2
 import httpx2
 import pytest
 
-from tenantry.models.transport import CheckedBackend, http_client
+from tenantry.kit.public_http import CheckedBackend, http_client
 from tests.harness.provider import Reply, provider
 
 

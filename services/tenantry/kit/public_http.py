@@ -1,4 +1,5 @@
-"""The HTTP client under both SDKs: bounded pools and answers, no redirects, no proxies, only connections to allowed addresses.
+"""The HTTP client for addresses that tenants name (under both SDKs, and for issuers): bounded pools and answers, no redirects,
+no proxies, only connections to allowed addresses.
 
 A name is looked up here and the connection made to an address that was checked, so that a name which a tenant's admin
 registered can't lead to a private network, whatever it resolves to and when. Imported in a thread, like the SDKs.
@@ -15,7 +16,7 @@ from typing import Any, cast
 import httpcore2
 import httpx2
 
-from tenantry.models.addresses import is_loopback, is_public
+from tenantry.kit.addresses import is_loopback, is_public
 
 MOST_CONNECTIONS = 1000
 MOST_IDLE = 100
@@ -82,7 +83,8 @@ class _Bounded(httpx2.AsyncByteStream):
 class _Transport(httpx2.AsyncHTTPTransport):
     """The usual transport, but for how it connects and how much it reads: httpx has no parameters for that."""
 
-    def __init__(self, allowed: Callable[[str], bool]) -> None:
+    def __init__(self, allowed: Callable[[str], bool], most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         limits = httpx2.Limits(
             max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE, keepalive_expiry=IDLE_S
         )
@@ -98,11 +100,11 @@ class _Transport(httpx2.AsyncHTTPTransport):
             raise httpx2.DecodingError("the answer is packed, which was not asked for")
         is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _Bounded(response.stream, MOST_STREAMED_BYTES if is_stream else MOST_BYTES)
+        response.stream = _Bounded(response.stream, MOST_STREAMED_BYTES if is_stream else self._most_bytes)
         return response
 
 
-def http_client(*, loopback: bool) -> httpx2.AsyncClient:
+def http_client(*, loopback: bool, most_bytes: int = MOST_BYTES) -> httpx2.AsyncClient:
     """A client of its own pool. With `loopback` it may connect to this machine too."""
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -110,7 +112,22 @@ def http_client(*, loopback: bool) -> httpx2.AsyncClient:
     def allowed(address: str) -> bool:
         return is_public(address) or (loopback and is_loopback(address))
 
-    return httpx2.AsyncClient(transport=_Transport(allowed), follow_redirects=False, trust_env=False)
+    return httpx2.AsyncClient(transport=_Transport(allowed, most_bytes), follow_redirects=False, trust_env=False)
+
+
+class Unreadable(Exception):
+    """There is no whole answer of status 200 within the limits."""
+
+
+async def read(client: httpx2.AsyncClient, url: str) -> bytes:
+    """The answer to a GET."""
+    try:
+        answer = await client.get(url)
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        raise Unreadable from None
+    if answer.status_code != 200:
+        raise Unreadable
+    return answer.content
 
 
 def timeout(connect_s: float) -> httpx2.Timeout:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenantry.models.addresses import fault_of, is_public
+from tenantry.kit.addresses import fault_of, is_public
 
 
 @pytest.mark.parametrize(

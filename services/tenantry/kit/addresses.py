@@ -1,4 +1,5 @@
-"""Which addresses a provider may have: a pure rule, checked when a model is registered and again by what a name resolves to."""
+"""Which addresses a tenant may have us call (a provider, an OIDC issuer): a pure rule, checked when it names one and again by
+what a name resolves to."""
 
 import ipaddress
 import re
@@ -17,7 +18,7 @@ _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("200
 
 
 def fault_of(base_url: str, *, loopback: bool) -> str:
-    """What is wrong with a provider's address, "" for nothing. With `loopback`, http to this machine is allowed."""
+    """What is wrong with such an address, "" for nothing. With `loopback`, http to this machine is allowed."""
     if len(base_url) > MAX_CHARS:
         return f"is longer than {MAX_CHARS} characters"
     try:
