@@ -6,8 +6,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 
+from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
+from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from tenantry.kit import call
+from tenantry.kit.access import EDGE
 from tenantry.kit.certificate import Certificate, read
 from tenantry.kit.peer import PROBE
 from tenantry.kit.settings import SERVICES
@@ -16,16 +20,22 @@ from tests.attack.mesh.test_access_matrix import ADMITTED, REFUSALS, inside
 from tests.e2e.conftest import Client, client_of, documents_of
 from tests.functional.cli.command import Command
 from tests.harness import tls
-from tests.harness.mesh import RunningMesh, running_mesh
+from tests.harness.envoy import envoy_beside
+from tests.harness.mesh import RunningMesh, running_mesh, stub_of
+from tests.harness.poll import until
 from tests.harness.tls import Certificates
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
-    """A mesh of eight processes with certificates, and without a token of any service."""
-    root = tmp_path_factory.mktemp("tls")
-    certificates = Certificates(root / "certificates", (*SERVICES, "edge", PROBE))
-    with running_mesh("processes", root / "state", TENANTRY_TLS=str(certificates.folder)) as mesh:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"), (*SERVICES, EDGE, PROBE))
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RunningMesh]:
+    """A mesh of eight processes with certificates."""
+    state = tmp_path_factory.mktemp("tls") / "state"
+    with running_mesh("processes", state, TENANTRY_TLS=str(certificates.folder)) as mesh:
         yield mesh
 
 
@@ -47,7 +57,7 @@ def test_a_question_is_answered_by_eight_processes_that_speak_tls(secured: Runni
 
 def test_an_rpc_called_by_each_service_with_its_certificate_alone(secured: RunningMesh, acme: Client) -> None:
     wrong: list[str] = []
-    for name in SERVICES:
+    for name in (*SERVICES, EDGE):
         channels: dict[str, grpc.Channel] = {}
         for rpc in rpcs():
             if rpc.access.audience != "mesh":
@@ -56,7 +66,8 @@ def test_an_rpc_called_by_each_service_with_its_certificate_alone(secured: Runni
                 address = secured.addresses[rpc.service]
                 channels[rpc.service] = tls.channel(address, rpc.service, shown(secured, name))
             heard = send(channels[rpc.service], rpc, request_for(rpc, "", acme.keys.key), [(call.TARGET, rpc.service)])
-            expected = inside(rpc, name, None)
+            # Who passes on what others send has no rights where it is not named.
+            expected = inside(rpc, name if name != EDGE or EDGE in rpc.access.services else None, None)
             if heard in REFUSALS if expected == ADMITTED else heard != expected:
                 wrong.append(f"{rpc} told {name} {heard}, not {expected}")
         for channel in channels.values():
@@ -70,6 +81,21 @@ def test_every_services_own_address_refuses_plaintext_and_a_true_token(secured: 
         with grpc.insecure_channel(secured.addresses[rpc.service]) as channel:
             heard = send(channel, rpc, b"", [(call.SERVICE, token), (call.TARGET, rpc.service)])
         assert heard == ("UNAVAILABLE", ""), rpc
+
+
+async def test_a_question_is_answered_through_envoy_which_shows_a_certificate_and_takes_the_newest(
+    secured: RunningMesh, certificates: Certificates, acme: Client, tmp_path: Path
+) -> None:
+    question = pb.GenerateContentRequest(query=pb.GenerationQuery(question="How long is the refund period?"))
+    bearer = (("authorization", f"Bearer {acme.keys.key}"),)
+    # There is no token that it could show.
+    with envoy_beside(secured, tmp_path / "edge", TENANTRY_TOKENS=str(tmp_path)) as front:
+        for _ in range(2):
+            with grpc.insecure_channel(front.grpc) as channel:
+                answer = stub_of(GatewayServiceStub, channel).GenerateContent(question, metadata=bearer, timeout=30)
+            assert "45 days" in answer.text
+            serial = x509.load_pem_x509_certificate(certificates.put(EDGE).chain).serial_number
+            await until(lambda serial=serial: f"{serial:x}" in front.admin("/certs"), 20, 0.1, "Envoy has the new one")
 
 
 def test_doctor_finds_all_well(secured: RunningMesh, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tenantry.cli.rooms import hosted
 from tenantry.kit import call, telemetry
+from tenantry.kit.access import EDGE
 from tenantry.kit.host import Host, hosting
 from tenantry.kit.inprocess import InProcessChannel
 from tenantry.kit.network import PeerStatus
@@ -82,7 +83,7 @@ class People:
 
     def __init__(self, host: Host, state: Path, requests: Requests) -> None:
         self._host = host
-        self._tokens = {name: (state / "tokens" / f"{name}.token").read_text() for name in SERVICES}
+        self._tokens = {name: (state / "tokens" / f"{name}.token").read_text() for name in (*SERVICES, EDGE)}
         self._operator = (state / "secrets" / "operator.key").read_text().strip()
         self._requests = requests
         self._number = 0
@@ -262,10 +263,12 @@ async def _watching_the_loop(result: Result) -> AsyncIterator[None]:
     living = asyncio.create_task(live())
     watcher = threading.Thread(target=watch)
     watcher.start()
-    yield
-    ended.set()
-    watcher.join()
-    living.cancel()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        living.cancel()
 
 
 async def _drive(state: Path, inputs: int, seed: int) -> Result:

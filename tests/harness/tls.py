@@ -11,6 +11,7 @@ from grpc import aio
 from tenantry.cli.development_ca import DevelopmentCa
 from tenantry.kit.certificate import AUTHORITIES, Certificate
 from tenantry.kit.peer import host_name, spiffe_id
+from tenantry.kit.private_file import write_private
 
 
 class Certificates:
@@ -32,8 +33,8 @@ class Certificates:
     def put(self, name: str) -> Certificate:
         """A new certificate of a service in the folder, in place of the one that was there."""
         made = self.made(name)
-        (self.folder / f"{name}.key").write_bytes(made.key)
-        (self.folder / f"{name}.pem").write_bytes(made.chain)
+        write_private(self.folder / f"{name}.key", made.key, replace=True)
+        write_private(self.folder / f"{name}.pem", made.chain, replace=True)
         return made
 
 

@@ -13,13 +13,13 @@ from tenantry.cli import settings
 from tenantry.cli.development_ca import CERTIFICATE_DAYS, DevelopmentCa
 from tenantry.cli.output import note
 from tenantry.kit import settings as mesh
+from tenantry.kit.access import EDGE
 from tenantry.kit.certificate import AUTHORITIES, ends_at, read
 from tenantry.kit.errors import FailedPrecondition, Reason
 from tenantry.kit.peer import PROBE, host_name, spiffe_id
 from tenantry.kit.private_file import write_private
 
-# `edge` is Envoy's.
-NAMES = (*mesh.SERVICES, "edge", PROBE)
+NAMES = (*mesh.SERVICES, EDGE, PROBE)
 _RENEWED_BEFORE = timedelta(days=CERTIFICATE_DAYS / 3)
 
 

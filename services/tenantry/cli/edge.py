@@ -31,5 +31,6 @@ def envoy_settings(own: mesh.MeshSettings) -> Settings:
         token=own.tokens / f"{EDGE}.token",
         folder=mesh.state_directory() / "envoy",
         certificate=settings.edge_certificate(),
+        tls=own.tls,
         envoy=settings.envoy(),
     )

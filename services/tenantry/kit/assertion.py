@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tenantry.kit.access import Access, Verified
+from tenantry.kit.access import EDGE, Access, Verified
 from tenantry.kit.call import ASSERTION, SERVICE, TENANT
 from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
@@ -96,9 +96,10 @@ class TokenAuthenticator:
     ) -> Verified:
         """What the proofs say. Raises Unauthenticated for a wrong one; absence is for the access rule to judge.
 
-        Where certificates say which service calls, a token says nothing.
+        Where certificates say which service calls, a token says nothing. The edge's stands for the edge alone: what it passes
+        on has no rights but the caller's.
         """
-        identity = certified
+        identity = None if certified == EDGE and EDGE not in access.services else certified
         token = metadata.get(SERVICE)
         if token is not None and certified is None:
             known = self._known.get(token) or await self._verify(token, SERVICE_TYPE)

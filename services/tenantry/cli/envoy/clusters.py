@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tenantry.cli.envoy.proto import Message, address, seconds, typed
 from tenantry.cli.envoy.settings import CALLS_A_SERVICE, STREAMS_TO_A_SERVICE_S_CONNECTION, WATCHERS, Settings
+from tenantry.cli.envoy.upstream_tls import transport
 from tenantry.kit import call
 
 HEALTH = "health"
@@ -16,12 +17,13 @@ _HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 def clusters(settings: Settings) -> list[Message]:
     """A cluster a service, and one for strangers who ask for the health, whose watching takes no place of calls."""
     at = settings.addresses
-    services = [_cluster(name, where, name, CALLS_A_SERVICE) for name, where in at.items()]
+    services = [_cluster(settings, name, name, CALLS_A_SERVICE) for name in at]
+    token = _identity(settings) if settings.tls is None else []
     asked = [
-        _cluster(name, at[service], service, CALLS_A_SERVICE, _identity(settings))
+        _cluster(settings, name, service, CALLS_A_SERVICE, token)
         for name, service in ((ASK_TENANCY, "tenancy"), (ASK_QUOTA, "quota"))
     ]
-    return [*services, *asked, _cluster(HEALTH, at["gateway"], "gateway", WATCHERS)]
+    return [*services, *asked, _cluster(settings, HEALTH, "gateway", WATCHERS)]
 
 
 def secret(token: str) -> Message:
@@ -50,9 +52,13 @@ def _identity(settings: Settings) -> list[Message]:
     ]
 
 
-def _cluster(name: str, where: str, service: str, at_once: int, upstream_filters: Sequence[Message] = ()) -> Message:
+def _cluster(
+    settings: Settings, name: str, service: str, at_once: int, upstream_filters: Sequence[Message] = ()
+) -> Message:
+    where = settings.addresses[service]
     return {
         "name": name,
+        **({"transport_socket": transport(service, settings.folder)} if settings.tls is not None else {}),
         "type": "STRICT_DNS",
         "connect_timeout": seconds(1),
         "per_connection_buffer_limit_bytes": 1024 * 1024,

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 
 import httpx
@@ -17,6 +17,7 @@ from tenantry.cli.envoy.clusters import secret
 from tenantry.cli.envoy.configuration import configuration
 from tenantry.cli.envoy.settings import Settings
 from tenantry.cli.envoy.transcoding import descriptors
+from tenantry.cli.envoy.upstream_tls import watched
 from tenantry.cli.processes import end_with_parent
 from tenantry.kit.access import EDGE
 from tenantry.kit.channel import Mesh
@@ -36,6 +37,14 @@ _END_S = 5.0
 async def run(settings: Settings, mesh: MeshSettings) -> int:
     """Runs Envoy until a signal, or until it ends by itself; its status then."""
     stopped = asyncio.create_task(until_stopped())
+    await asyncio.to_thread(write_configuration, settings)
+    async with contextlib.nullcontext() if settings.tls is not None else _token_kept_fresh(settings, mesh):
+        return await _run(settings, mesh, stopped)
+
+
+@contextlib.asynccontextmanager
+async def _token_kept_fresh(settings: Settings, mesh: MeshSettings) -> AsyncGenerator[None]:
+    """While the block runs, Envoy finds a valid service token where it watches for one."""
     clock = SystemClock()
     token = TokenFile(settings.token, clock)
     channels = Mesh(EDGE, mesh, Registry(), token.current, clock)
@@ -46,10 +55,17 @@ async def run(settings: Settings, mesh: MeshSettings) -> int:
         await write_identity(settings, renewed)
         return renewed
 
-    await asyncio.to_thread(write_configuration, settings)
     await write_identity(settings, token.current())
-    envoy = await _start(settings)
     renewing = asyncio.create_task(_for_ever(partial(token.keep_fresh, renew)))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await channels.close()
+
+
+async def _run(settings: Settings, mesh: MeshSettings, stopped: "asyncio.Task[None]") -> int:
+    envoy = await _start(settings)
     ended = asyncio.create_task(envoy.wait())
     try:
         await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -57,15 +73,15 @@ async def run(settings: Settings, mesh: MeshSettings) -> int:
             await _drain(settings, mesh.drain_s)
         return 0 if stopped.done() else envoy.returncode or 1
     finally:
-        renewing.cancel()
         await _end(envoy)
-        await channels.close()
 
 
 def write_configuration(settings: Settings) -> None:
     """Writes what Envoy is started with."""
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(settings.descriptors, descriptors(), replace=True)
+    for name, what in (watched(settings.tls) if settings.tls is not None else {}).items():
+        write_private(settings.folder / f"{name}.yaml", json.dumps(what).encode(), replace=True)  # JSON is YAML
     write_private(settings.configuration, configuration(settings).encode(), replace=True)
 
 

@@ -30,6 +30,7 @@ class Settings:
     """`listen` takes gRPC, `http_listen` JSON; `certificate` is a chain and its key as PEM files, None for no TLS.
 
     `addresses` are the services' own, `token` the file with Envoy's service token, `folder` gets what is made for Envoy.
+    With `tls`, the folder of the mesh's certificates, Envoy shows its own to services, and no token.
     """
 
     listen: str
@@ -38,6 +39,7 @@ class Settings:
     token: Path
     folder: Path
     certificate: tuple[Path, Path] | None = None
+    tls: Path | None = None
     envoy: str = field(default="envoy")
 
     @property
