@@ -77,7 +77,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 (add_KeyServiceServicer_to_server, KeyService(keys, refusals)),
                 (add_IssuerServiceServicer_to_server, IssuerService(issuers, refusals)),
                 (add_IdentityServiceServicer_to_server, IdentityService(authentication, signer, feed)),
-                (add_AuthorizationServicer_to_server, AuthorizationService(authentication)),
+                (add_AuthorizationServicer_to_server, AuthorizationService(authentication, refusals)),
                 (
                     add_AuditServiceServicer_to_server,
                     AuditService(

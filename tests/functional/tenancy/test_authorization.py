@@ -9,11 +9,13 @@ from google.rpc import status_pb2
 
 from tenantry.api.envoy.service.auth.v3 import external_auth_pb2 as pb
 from tenantry.api.envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+from tenantry.api.tenancy.v1 import audit_service_pb2 as audit_pb
 from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.kit import call
 from tenantry.kit.errors import PermissionDenied, TenantryError, Unauthenticated
 from tenantry.kit.status import DETAILS, from_status
 from tests.functional.tenancy.world import World
+from tests.harness.poll import until
 
 
 async def check(tenancy: World, *credentials: str, service: str = "edge") -> Any:
@@ -74,6 +76,17 @@ async def test_a_key_that_was_revoked_is_refused_with_the_words_of_authenticate_
         expected.value.reason,
         expected.value.message,
     )
+
+
+async def test_who_is_refused_at_envoy_is_in_the_platforms_audit_log(tenancy: World) -> None:
+    refused(await check(tenancy, "Bearer tnt_x"))
+
+    async def noted() -> bool:
+        async with tenancy.as_holder(tenancy.operator):
+            events = (await tenancy.audit.ListAuditEvents(audit_pb.ListAuditEventsRequest())).events
+        return ("service:edge", "AuthenticateCaller") in {(one.principal, one.action) for one in events}
+
+    await until(noted)
 
 
 @pytest.mark.parametrize("service", ["gateway", "quota", ""])

@@ -10,19 +10,24 @@ from tenantry.api.envoy.service.auth.v3 import external_auth_pb2 as pb
 from tenantry.api.envoy.service.auth.v3 import external_auth_pb2_grpc as grpc_pb
 from tenantry.api.envoy.type.v3.http_status_pb2 import HttpStatus
 from tenantry.kit import call, envoy, telemetry
+from tenantry.kit.access import EDGE
+from tenantry.kit.audit_refusals import OF_ALL, Refusal
 from tenantry.kit.credential import credential_of
 from tenantry.kit.errors import Internal, TenantryError
 from tenantry.kit.faults import report
 from tenantry.kit.guard import unique
+from tenantry.kit.owner import Platform
 from tenantry.kit.status import INTERNAL_MESSAGE
+from tenantry.tenancy.audit import Refusals
 from tenantry.tenancy.authentication import Authenticated, Authentication
 
 
 class AuthorizationService(grpc_pb.AuthorizationServicer):
     """Serves Envoy's contract. Every refusal is an answer that holds all of it, since Envoy shows no error of this RPC."""
 
-    def __init__(self, authentication: Authentication) -> None:
+    def __init__(self, authentication: Authentication, refusals: Refusals) -> None:
         self._authentication = authentication
+        self._refusals = refusals
 
     async def Check(self, request: pb.CheckRequest, context: aio.ServicerContext[Any, Any]) -> pb.CheckResponse:
         asked = request.attributes
@@ -33,6 +38,11 @@ class AuthorizationService(grpc_pb.AuthorizationServicer):
             found = await self._authentication.authenticate(credential_of(sent), telemetry.set_tenant, client)
             return _admitted(found)
         except TenantryError as error:
+            if error.code in OF_ALL:  # for the guard the call is a success
+                refusal = Refusal(
+                    Platform(), f"service:{EDGE}", "AuthenticateCaller", "", error.code, error.reason.value
+                )
+                self._refusals.note(refusal)
             return _denied(error, report("Check", error) if isinstance(error, Internal) else "")
 
 
