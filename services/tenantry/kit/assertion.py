@@ -3,8 +3,10 @@
 Both are JWTs signed with Ed25519 (RFC 8037) by tenancy. Their `typ` differs, so that neither passes for the other.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +67,22 @@ class Keyring:
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._loaded_at = float("-inf")
+        self._loading: asyncio.Task[None] | None = None
 
     async def public_key(self, key_id: str) -> Ed25519PublicKey | None:
-        """The key, or None. Unknown ids cause at most one load a second, so that junk can't cause a storm."""
+        """The key, or None. One load at a time, and for unknown ids at most one a second, so that junk can't cause a storm."""
         age = self._clock.monotonic() - self._loaded_at
         if age > KEYS_AGE_S or (key_id not in self._keys and age > _UNKNOWN_KEY_PAUSE_S):
-            raw = await self._load()
-            self._keys = {name: Ed25519PublicKey.from_public_bytes(key) for name, key in raw.items()}
-            self._loaded_at = self._clock.monotonic()
+            if self._loading is None or self._loading.done():
+                self._loading = asyncio.create_task(self._read(), context=Context())
+            # Shielded: the call that began it may go while others wait for it.
+            await asyncio.shield(self._loading)
         return self._keys.get(key_id)
+
+    async def _read(self) -> None:
+        raw = await self._load()
+        self._keys = {name: Ed25519PublicKey.from_public_bytes(key) for name, key in raw.items()}
+        self._loaded_at = self._clock.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _FOR_CLIENTS = (
     "quota.v1.limit_service",
     "retrieval.v1.document_service",
     "tenancy.v1.audit_service",
+    "tenancy.v1.issuer_service",
     "tenancy.v1.key_service",
     "tenancy.v1.tenant_service",
 )

@@ -29,6 +29,7 @@ from tenantry.kit.faults import report
 from tenantry.kit.guard import FAULTS, unique
 from tenantry.kit.owner import Platform
 from tenantry.kit.settings import MeshSettings
+from tenantry.kit.shares import Shares
 from tenantry.kit.status import DETAILS, from_rpc_error, to_status
 
 # A call without a deadline of its own ends here after the longest permitted request.
@@ -112,6 +113,7 @@ class _Forward(grpc.GenericRpcHandler):
         self._note = note
         self._mesh = mesh
         self._limit = settings.max_concurrent_calls
+        self._shares = Shares(settings.max_tenant_calls)
         self._running = 0
         self._identity = identity_grpc.IdentityServiceStub(mesh.channel("tenancy"))
         self._calls = call_grpc.CallServiceStub(mesh.channel("quota"))
@@ -172,6 +174,7 @@ class _Forward(grpc.GenericRpcHandler):
         timeout = _LONGEST_S if remaining is None else min(remaining, _LONGEST_S)
         span = trace.INVALID_SPAN
         code = "CANCELLED"
+        share: str | None = None
         self._running += 1
         try:
             if self._running > self._limit:
@@ -179,6 +182,9 @@ class _Forward(grpc.GenericRpcHandler):
             metadata = unique(context.invocation_metadata())
             span = _open_span(path, request_id, metadata)
             onward = await self._authenticate(metadata, network.peer_address(context.peer()), request_id, timeout, span)
+            whose = dict(onward).get(call.TENANT, "")
+            self._shares.take(whose)
+            share = whose
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
             answer = await send(onward, timeout)
             code = "OK"
@@ -193,6 +199,8 @@ class _Forward(grpc.GenericRpcHandler):
             await context.abort(grpc.StatusCode[code], message, trailing)
         finally:
             self._running -= 1
+            if share is not None:
+                self._shares.give(share)
             if code in FAULTS:
                 span.set_status(trace.StatusCode.ERROR)
             if span.is_recording():

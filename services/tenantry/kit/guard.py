@@ -33,6 +33,7 @@ from tenantry.kit.faults import report
 from tenantry.kit.guard_shapes import Body, over_bytes
 from tenantry.kit.inprocess_context import PEER
 from tenantry.kit.revocations import Revocations
+from tenantry.kit.shares import Shares
 from tenantry.kit.status import DETAILS, to_status
 
 _PROOFS = frozenset({call.TENANT, "authorization"})
@@ -47,6 +48,8 @@ class Limits:
 
     message_bytes: int = 4 * 1024 * 1024
     concurrent_calls: int = 2000
+    # Of one tenant, so that one does not take the seats of all.
+    tenant_calls: int = 500
     call_s: float = 600.0
 
 
@@ -77,10 +80,11 @@ class Method:
 class Ending:
     """How a call ended, for its span and metric, and of whom it was, for the audit log."""
 
-    __slots__ = ("code", "error_id", "reason", "tier", "verified")
+    __slots__ = ("code", "error_id", "reason", "share", "tier", "verified")
 
     def __init__(self) -> None:
         self.verified = Verified(None, None)
+        self.share: str | None = None
         self.code = "OK"
         self.reason = ""
         self.error_id = ""
@@ -108,6 +112,7 @@ class Guard:
         self._feeds: set[asyncio.Task[Any]] = set()
         # Feeds of this process to itself: they go on until its last call has ended.
         self._own_feeds: set[asyncio.Task[Any]] = set()
+        self._shares = Shares(limits.tenant_calls)
         self._callers: dict[asyncio.Task[Any], Caller] = {}
         self._cut: dict[asyncio.Task[Any], TenantryError] = {}
         self._stopping = False
@@ -188,11 +193,7 @@ class Guard:
         except Exception as failure:
             await self._refuse(method, context, _internal(failure), ending, failure)
         finally:
-            self._running.discard(task)
-            self._feeds.discard(task)
-            self._own_feeds.discard(task)
-            self._callers.pop(task, None)
-            self._cut.pop(task, None)
+            self._leave_seat(task, ending)
             self._close(method, span, ending, time.monotonic() - started)
 
     def _take_seat(self, method: Method, task: "asyncio.Task[Any]", own: bool) -> None:
@@ -204,13 +205,22 @@ class Guard:
         if method.feed:
             (self._own_feeds if own else self._feeds).add(task)
 
+    def _leave_seat(self, task: "asyncio.Task[Any]", ending: Ending) -> None:
+        self._running.discard(task)
+        self._feeds.discard(task)
+        self._own_feeds.discard(task)
+        self._callers.pop(task, None)
+        self._cut.pop(task, None)
+        if ending.share is not None:
+            self._shares.give(ending.share)
+
     def _check(self, caller: Caller) -> None:
         refused = self._revocations.refusal(caller)
         if refused is not None:
             raise refused
 
     def _check_caller(self) -> None:
-        """Again before each message of a stream: a process that stood still must not go on where it was."""
+        """Again before each response: a process that stood still must not go on where it was."""
         caller = call.CURRENT.get().caller
         if caller is not None:
             self._check(caller)
@@ -248,6 +258,8 @@ class Guard:
                 telemetry.mark(span, caller.tenant, caller.tier)
             if method.access.caller == "required":
                 self._check(caller)
+                self._shares.take(caller.tenant)
+                ending.share = caller.tenant
                 self._callers[task] = caller
         admit(method.access, verified)
         remaining = cast("float | None", context.time_remaining())

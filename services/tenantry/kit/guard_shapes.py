@@ -47,13 +47,12 @@ class StreamContext:
 def over_bytes(
     handler: "grpc.RpcMethodHandler[Any, Any]", run: Run, message_bytes: int, check: Callable[[], None]
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """The handler of bytes. A message, either way, has at most `message_bytes`; each of a stream goes out after `check`,
+    """The handler of bytes. A message, either way, has at most `message_bytes`; each response goes out after `check`,
     which may raise."""
     decode = decoder(handler.request_deserializer, message_bytes)
-    encode = encoder(handler.response_serializer, message_bytes)
+    encode = _checked(check, encoder(handler.response_serializer, message_bytes))
     of = cast(Any, handler)
     if handler.response_streaming:
-        encode = _checked(check, encode)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(_streaming(of.stream_stream, run, decode, encode, True))
         return grpc.unary_stream_rpc_method_handler(_streaming(of.unary_stream, run, decode, encode, False))

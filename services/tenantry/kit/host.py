@@ -207,7 +207,7 @@ async def _build(
     local = signing_keys or next((room.signing_keys for room in built if room.signing_keys is not None), None)
     keyring = Keyring(local or _fetch_keys(meshes[hosted[0].name][0]), clock)
     authenticator = TokenAuthenticator(keyring, clock)
-    limits = Limits(message_bytes=settings.max_message_bytes, concurrent_calls=settings.max_concurrent_calls)
+    limits = Limits(settings.max_message_bytes, settings.max_concurrent_calls, settings.max_tenant_calls)
     heard = Revocations(clock) if revocations is None else revocations
     rooms = [open_room(room, authenticator, limits, heard, refusals[room.name].note) for room in built]
     work = [(room.name, task) for room in built for task in room.background]

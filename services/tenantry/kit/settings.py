@@ -67,6 +67,7 @@ class MeshSettings:
     otlp_metrics_endpoint: str = ""
     log_level: str = "INFO"
     max_concurrent_calls: int = 4096
+    max_tenant_calls: int = 1024
     max_message_bytes: int = 4 * 1024 * 1024
     drain_s: float = 10.0
     shared_port: bool = False

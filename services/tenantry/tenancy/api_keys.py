@@ -80,6 +80,8 @@ class ApiKeys:
                 raise InvalidArgument("key_id", "is that of a revoked key, which stays so; make another")
             check_grant(caller, bounds, grant)
             whose = key_owner(key)
+            if not is_valid(key, now_ns):  # it had ended, and counts again
+                await _check_room(tx, whose, now_ns)
             changed = replace(
                 key,
                 scopes=tuple(sorted(grant.scopes)),
@@ -116,6 +118,7 @@ class ApiKeys:
             if not overlap_ns:
                 await tx.keys.revoke(whose, old.id, now_ns)
             await audit.write(tx, whose, caller, "RotateApiKey", old.id, now_ns)
+            await audit.write(tx, whose, caller, "CreateApiKey", key.id, now_ns)
             return key, secret, await tx.keys.find(PLATFORM, old.id) or old
 
     async def revoke(self, caller: Caller, tenant: str, key_id: str) -> ApiKey:

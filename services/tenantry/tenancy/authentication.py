@@ -5,12 +5,11 @@ a key that does not exist is remembered for some seconds apart, so that guesses 
 are not remembered pass by `guesses`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from tenantry.kit import owner
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import NotFound, PermissionDenied, Reason, Unauthenticated
+from tenantry.kit.errors import NotFound, PermissionDenied, Reason, TenantryError, Unauthenticated
 from tenantry.kit.memory import Memory
 from tenantry.kit.revocations import invalid_key, not_active
 from tenantry.tenancy import credentials, networks
@@ -20,13 +19,12 @@ from tenantry.tenancy.guesses import Guesses, source_of
 from tenantry.tenancy.holder import Holder, holder_of
 from tenantry.tenancy.issuer_tokens import IssuerTokens
 from tenantry.tenancy.last_use import LastUse
+from tenantry.tenancy.misses import Misses
 from tenantry.tenancy.reach import not_found
 from tenantry.tenancy.records import ApiKey, Tenant, TenantState
 from tenantry.tenancy.signing import Signer
 from tenantry.tenancy.store import KEY_CHANGES, PLATFORM, TENANT_CHANGES, Store
 
-_MISSES = 10_000
-_MISS_LIFE_S = 5.0
 _ACTION = "AuthenticateCaller"
 # Compared with where there is no key, so that the time taken does not tell whether there is.
 _NOBODYS_DIGEST = bytes(32)
@@ -56,7 +54,7 @@ class Authentication:
         self.last_use = LastUse(store, clock)
         self.keys: Memory[ApiKey] = Memory(KEY_CHANGES, self._load_key, REMEMBERED, clock=clock)
         self.tenants: Memory[Tenant] = Memory(TENANT_CHANGES, self._load_tenant, REMEMBERED, clock=clock)
-        self._misses: OrderedDict[str, float] = OrderedDict()
+        self._misses = Misses(clock)
 
     async def authenticate(
         self, credential: str, known: Known = _nobody_asks, client_address: str = ""
@@ -68,17 +66,15 @@ class Authentication:
         holder = await self._proven(credential, client_address)
         known(holder.tenant, "")
         if holder.ends_ns is not None and holder.ends_ns <= self._clock.now_ns():
-            self._refuse(holder, "UNAUTHENTICATED")
-            raise invalid_key()
+            raise self._refused(holder, invalid_key())
         if not networks.allows(holder.networks, client_address):
-            self._refuse(holder, "PERMISSION_DENIED")
-            raise PermissionDenied(Reason.NETWORK_DENIED, "the credential may not be used from this address")
+            denied = PermissionDenied(Reason.NETWORK_DENIED, "the credential may not be used from this address")
+            raise self._refused(holder, denied)
         tenant = await self._tenant(holder)
         if tenant is not None:
             known(tenant.id, tenant.tier.value)
         if tenant is not None and tenant.state is not TenantState.ACTIVE:
-            self._refuse(holder, "FAILED_PRECONDITION")
-            raise not_active(tenant.state.value)
+            raise self._refused(holder, not_active(tenant.state.value))
         answer = await self._assertions.of(holder, tenant)
         if holder.id == holder.principal:  # a key: an issuer's callers are persons
             self.last_use.note(holder.id)
@@ -124,14 +120,12 @@ class Authentication:
 
     async def _known(self, key_id: str) -> ApiKey | None:
         """The record of a key; None for a miss, which is remembered for a while."""
-        if self._misses.get(key_id, 0.0) > self._clock.monotonic():
+        if self._misses.has(key_id):
             return None
         try:
             return await self.keys.get(key_id)
         except NotFound:
-            self._misses[key_id] = self._clock.monotonic() + _MISS_LIFE_S
-            if len(self._misses) > _MISSES:
-                self._misses.popitem(last=False)
+            self._misses.add(key_id)
             return None
 
     async def _tenant(self, holder: Holder) -> Tenant | None:
@@ -145,8 +139,11 @@ class Authentication:
             tenant = await self.tenants.get(holder.tenant)
         return tenant
 
-    def _refuse(self, holder: Holder, outcome: str) -> None:
-        self._refusals.note(Refusal(holder.owner, holder.principal, _ACTION, holder.id, outcome))
+    def _refused(self, holder: Holder, error: TenantryError) -> TenantryError:
+        """The error, which is noted: in the log of the one who is refused, and in no other."""
+        self._refusals.note(Refusal(holder.owner, holder.principal, _ACTION, holder.id, error.code, error.reason.value))
+        error.noted = True
+        return error
 
     async def _load_key(self, key_id: str) -> ApiKey:
         """Raises for a miss, which the memory then does not keep."""

@@ -16,6 +16,7 @@ from tenantry.tenancy import oidc
 from tenantry.tenancy.holder import Holder
 from tenantry.tenancy.issuer_keys import IssuerKeys
 from tenantry.tenancy.issuer_url import issuer_id, short
+from tenantry.tenancy.misses import Misses
 from tenantry.tenancy.reach import not_found
 from tenantry.tenancy.records import Issuer
 from tenantry.tenancy.store import ISSUER_CHANGES, PLATFORM, Store
@@ -43,6 +44,7 @@ class IssuerTokens:
         self._pepper = pepper
         self._clock = clock
         self._proven: OrderedDict[bytes, _Proven] = OrderedDict()
+        self._misses = Misses(clock)
         self.issuers: Memory[Issuer] = Memory(ISSUER_CHANGES, self._load, _MOST_ISSUERS, clock=clock)
 
     def remembered(self, token: str) -> Holder | None:
@@ -75,9 +77,13 @@ class IssuerTokens:
         return holder
 
     async def _registered(self, url: str) -> Issuer:
+        id = issuer_id(url)
+        if self._misses.has(id):
+            raise invalid_key()
         try:
-            issuer = await self.issuers.get(issuer_id(url))
+            issuer = await self.issuers.get(id)
         except NotFound:
+            self._misses.add(id)
             raise invalid_key() from None
         if issuer.removed_ns is not None:
             raise invalid_key()

@@ -19,7 +19,7 @@ from tenantry.kit.errors import (
     Unavailable,
 )
 from tenantry.kit.guard import Limits
-from tests.harness.echo import KINDS, Acts, Open, acme, houses
+from tests.harness.echo import KINDS, Acts, Open, acme, caller_of, houses
 from tests.harness.protos import echo_pb2 as pb
 
 pytestmark = pytest.mark.parametrize("channel_kind", KINDS)
@@ -163,6 +163,31 @@ async def test_a_busy_server_refuses_at_once_and_says_when_to_come_back(open_hou
         end.set()
         await asyncio.gather(*running)
         await house.stub.Echo(pb.EchoRequest())
+
+
+async def test_a_tenant_that_has_its_share_of_the_seats_is_refused_and_another_is_not(open_house: Open) -> None:
+    begun, end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def once(request: Any, context: Any) -> Any:
+        begun.release()
+        await end.wait()
+        return pb.EchoResponse()
+
+    house = await open_house(Acts(once), limits=Limits(tenant_calls=2))
+    with call.entered(acme()):
+        running = [asyncio.ensure_future(house.stub.EchoOnce(pb.EchoRequest())) for _ in range(2)]
+        for _ in running:
+            await begun.acquire()
+        with pytest.raises(ResourceExhausted) as busy:
+            await house.stub.EchoOnce(pb.EchoRequest(), timeout=0.5)  # a longer wait would be one for the retry
+        assert busy.value.reason is Reason.SERVER_BUSY and busy.value.retry_after_s
+    with call.entered(call.Call(caller_of("globex generate"), assertion="globex generate")):
+        running.append(asyncio.ensure_future(house.stub.EchoOnce(pb.EchoRequest())))
+        await asyncio.wait_for(begun.acquire(), 5)
+    end.set()
+    await asyncio.gather(*running)
+    with call.entered(acme()):
+        await house.stub.EchoOnce(pb.EchoRequest())
 
 
 async def test_calls_that_ended_badly_give_their_seat_back(open_house: Open) -> None:

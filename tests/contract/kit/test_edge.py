@@ -90,7 +90,8 @@ async def desk(request: pytest.FixtureRequest) -> AsyncIterator[FrontDesk]:
         if request.param == "inprocess" or room.name != "echo":
             registry.add(room)
     at = f"127.0.0.1:{listener.port}"
-    settings = MeshSettings(listen=at, edge_listen="127.0.0.1:0", addresses={"echo": at, "tenancy": at})
+    addresses = {"echo": at, "tenancy": at}
+    settings = MeshSettings(listen=at, edge_listen="127.0.0.1:0", addresses=addresses, max_tenant_calls=3)
     mesh = Mesh("gateway", settings, registry, lambda: "gateway", SystemClock())
     edge = Edge(mesh, settings)
     await edge.start()
@@ -120,6 +121,27 @@ async def test_what_the_gateway_may_do_for_a_caller_without_the_scope_the_caller
     # The contract of Echo lets the gateway in for such a caller.
     refused = await refusal(desk.stub.Echo(HELLO, metadata=(("authorization", "Bearer acme-documents.read"),)))
     assert refused.reason == Reason.SCOPE_MISSING
+
+
+async def test_a_tenant_that_holds_its_share_of_calls_keeps_nobody_else_out(desk: FrontDesk) -> None:
+    begun, end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def once(request: Any, context: Any) -> Any:
+        begun.release()
+        await end.wait()
+        return pb.EchoResponse()
+
+    desk.acts.once = once
+    held = [asyncio.ensure_future(desk.stub.Echo(HELLO, metadata=KEY)) for _ in range(3)]
+    for _ in held:
+        await asyncio.wait_for(begun.acquire(), 5)
+    refused = await refusal(desk.stub.Echo(HELLO, metadata=KEY))
+    assert refused.reason is Reason.SERVER_BUSY
+    other = asyncio.ensure_future(desk.stub.Echo(HELLO, metadata=(("authorization", "Bearer globex-generate"),)))
+    await asyncio.wait_for(begun.acquire(), 5)
+    end.set()
+    await asyncio.gather(*held, other)
+    assert (await desk.stub.Echo(HELLO, metadata=KEY)).text == ""
 
 
 async def test_a_caller_whose_limit_of_calls_is_reached_does_not_enter(desk: FrontDesk) -> None:

@@ -11,7 +11,7 @@ from tenantry.kit import call
 from tenantry.kit.errors import FailedPrecondition, Reason, TenantryError, Unauthenticated, Unavailable
 from tenantry.kit.revocations import MAX_AGE_S, Revocation, Revocations
 from tests.harness.clock import FrozenClock
-from tests.harness.echo import EVERY_SHAPE, KINDS, Open, Use, Watched, acme, caller_of, houses, use_unary
+from tests.harness.echo import EVERY_SHAPE, KINDS, Acts, Open, Use, Watched, acme, caller_of, houses, use_unary
 from tests.harness.poll import until
 from tests.harness.protos import echo_pb2 as pb
 
@@ -83,6 +83,18 @@ async def test_on_old_word_a_running_call_is_cut_and_none_begins(
     with pytest.raises(Unavailable):
         await asyncio.wait_for(running, 5)
     aging.cancel()
+
+
+async def test_an_answer_that_was_made_while_the_word_grew_old_is_kept_back(
+    open_house: Open, known: Revocations, clock: FrozenClock
+) -> None:
+    async def once(request: Any, context: Any) -> Any:
+        clock.advance(MAX_AGE_S + 1)  # the process stood still; nobody has been told yet
+        return pb.EchoResponse(text="late")
+
+    house = await open_house(Acts(once), revocations=known)
+    with call.entered(acme()), pytest.raises(Unavailable):
+        await house.stub.EchoOnce(pb.EchoRequest(), timeout=0.5)
 
 
 async def test_others_are_served_on(open_house: Open, known: Revocations) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,15 @@ async def test_a_revoked_key_counts_for_a_while(acme: SqlStore) -> None:
     async with acme.read() as tx:
         counts = [await tx.keys.count(ACME, 0, after) for after in (None, 101, 100)]
     assert counts == [1, 1, 2]
+
+
+async def test_a_revoked_key_counts_though_its_end_has_come(acme: SqlStore) -> None:
+    # Else a loop of keys that end at once and are revoked would fill the memory of all services.
+    async with acme.write() as tx:
+        await tx.keys.insert(ACME, replace(a_key("key_3"), expires_ns=50))
+        await tx.keys.revoke(ACME, "key_3", 40)
+        assert await tx.keys.count(ACME, 60) == 2
+        assert await tx.keys.count(ACME, 60, 40) == 3
 
 
 async def test_a_removed_issuer_is_refused_like_a_key_and_counts_for_a_while(acme: SqlStore) -> None:

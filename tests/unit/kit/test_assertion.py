@@ -1,5 +1,6 @@
 """When an assertion has ended, and for which calls that matters."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -65,3 +66,22 @@ async def test_within_a_request_it_may_be_past_its_end_by_the_longest_request(
 async def test_what_a_receipt_gives_the_right_to_is_done_after_it_as_well(proofs: Proofs, clock: FrozenClock) -> None:
     clock.advance(LIFE_S + LONGEST_REQUEST_S + 60)
     assert await proofs.accepted(RECEIPT, proofs.inside)
+
+
+async def test_however_many_name_an_unknown_key_the_keys_are_read_once(clock: FrozenClock) -> None:
+    loads, end = 0, asyncio.Event()
+
+    async def keys() -> dict[str, bytes]:
+        nonlocal loads
+        loads += 1
+        await end.wait()
+        return {}
+
+    keyring = Keyring(keys, clock)
+    asked = [asyncio.ensure_future(keyring.public_key(f"junk-{number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    await asyncio.sleep(0)
+    end.set()
+    assert await asyncio.gather(*asked[1:]) == [None] * 99
+    assert loads == 1

@@ -7,7 +7,7 @@ from tenantry.cli.envoy.settings import CALLS_A_SERVICE, STREAMS_TO_A_SERVICE_S_
 from tenantry.cli.envoy.upstream_tls import transport
 from tenantry.kit import call
 
-HEALTH = "health"
+HEALTH, WATCHED_HEALTH = "health", "watched-health"
 # Tenancy and quota when Envoy itself asks them. Only then the question carries Envoy's service token.
 ASK_TENANCY, ASK_QUOTA = "ask-tenancy", "ask-quota"
 _IDENTITY = "identity"
@@ -15,7 +15,7 @@ _HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def clusters(settings: Settings) -> list[Message]:
-    """A cluster a service, and one for strangers who ask for the health, whose watching takes no place of calls."""
+    """A cluster a service, and two for strangers who ask for the health: who watches takes no place of who asks, or calls."""
     at = settings.addresses
     services = [_cluster(settings, name, name, CALLS_A_SERVICE) for name in at]
     token = _identity(settings) if settings.tls is None else []
@@ -23,7 +23,8 @@ def clusters(settings: Settings) -> list[Message]:
         _cluster(settings, name, service, CALLS_A_SERVICE, token)
         for name, service in ((ASK_TENANCY, "tenancy"), (ASK_QUOTA, "quota"))
     ]
-    return [*services, *asked, _cluster(settings, HEALTH, "gateway", WATCHERS)]
+    health = [_cluster(settings, name, "gateway", WATCHERS) for name in (HEALTH, WATCHED_HEALTH)]
+    return [*services, *asked, *health]
 
 
 def secret(token: str) -> Message:

@@ -7,6 +7,7 @@ from tenantry.cli.envoy.refusals import refusals
 from tenantry.cli.envoy.routes import routes
 from tenantry.cli.envoy.settings import (
     BUFFER_BYTES,
+    HANDSHAKE_S,
     HEADERS,
     HEADERS_S,
     IDLE_CONNECTION_S,
@@ -32,7 +33,10 @@ def http_listener(settings: Settings) -> Message:
 
 
 def _listener(name: str, where: str, settings: Settings, http_filters: list[Message]) -> Message:
-    chain: Message = {"filters": [_connections(name, settings, http_filters)]}
+    chain: Message = {
+        "filters": [_connections(name, settings, http_filters)],
+        "transport_socket_connect_timeout": seconds(HANDSHAKE_S),
+    }
     if settings.certificate is not None:
         chain["transport_socket"] = _tls(*settings.certificate, ["h2"] if name == "grpc" else ["h2", "http/1.1"])
     return {

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 
-import httpx
+import httpx2
 
 from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -101,16 +101,16 @@ async def _start(settings: Settings) -> asyncio.subprocess.Process:
 
 async def _drain(settings: Settings, within_s: float) -> None:
     """Tells clients to go elsewhere, and waits until their calls have ended, at most so long."""
-    transport = httpx.AsyncHTTPTransport(uds=str(settings.admin))
-    async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=1.0) as admin:
-        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+    transport = httpx2.AsyncHTTPTransport(uds=str(settings.admin))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://envoy", timeout=1.0) as admin:
+        with contextlib.suppress(httpx2.HTTPError, TimeoutError):
             await admin.post("/drain_listeners?graceful&skip_exit")
             async with asyncio.timeout(within_s):
                 while await _running(admin):  # noqa: ASYNC110 - Envoy tells nobody when they have ended
                     await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _running(admin: httpx.AsyncClient) -> int:
+async def _running(admin: httpx2.AsyncClient) -> int:
     """How many requests of clients are under way."""
     found = (await admin.get("/stats", params={"filter": r"^http\.(grpc|http)\.downstream_rq_active$"})).text
     return sum(int(line.rpartition(":")[2]) for line in found.splitlines())

@@ -1,6 +1,6 @@
 """Which RPC goes to which service: those that clients may call, each by its exact path, so that no other path leads inside."""
 
-from tenantry.cli.envoy.clusters import HEALTH
+from tenantry.cli.envoy.clusters import HEALTH, WATCHED_HEALTH
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
 from tenantry.cli.envoy.settings import LONGEST_S, QUESTION_BYTES
 from tenantry.kit import call, contracts, envoy
@@ -10,7 +10,7 @@ AUTHORIZATION = "envoy.filters.http.ext_authz"
 SMALL = "envoy.filters.http.buffer"
 # Envoy's own id of the request, in our words.
 REQUEST_ID = "req_%REQ(X-REQUEST-ID)%"
-_HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+_HEALTH = {"/grpc.health.v1.Health/Check": HEALTH, "/grpc.health.v1.Health/Watch": WATCHED_HEALTH}
 # A service ends a call by then, and says so; this is for one that does not.
 _LATE_S = 10
 
@@ -22,7 +22,11 @@ def routes(*, grpc: bool) -> Message:
     return {
         "name": "grpc" if grpc else "http",
         "virtual_hosts": [
-            {"name": "rpcs", "domains": ["*"], "routes": [*rpcs, *([*map(_health, _HEALTH)] if grpc else [])]}
+            {
+                "name": "rpcs",
+                "domains": ["*"],
+                "routes": [*rpcs, *([_health(*one) for one in _HEALTH.items()] if grpc else [])],
+            }
         ],
         "request_headers_to_add": [header(call.REQUEST_ID, REQUEST_ID)],
     }
@@ -56,12 +60,12 @@ def _whose() -> list[Message]:
     return [{"generic_key": {"descriptor_value": "call"}}, *said]
 
 
-def _health(path: str) -> Message:
+def _health(path: str, cluster: str) -> Message:
     open_to_all = typed("", "filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)["typed_config"]
     small = typed("", "filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": QUESTION_BYTES})
     return {
         "name": path,
         "match": {"path": path, "grpc": {}},
-        "route": {"cluster": HEALTH, "timeout": seconds(0)},
+        "route": {"cluster": cluster, "timeout": seconds(0)},
         "typed_per_filter_config": {AUTHORIZATION: open_to_all, SMALL: small["typed_config"]},
     }

@@ -20,7 +20,9 @@ JSON_BYTES = 4 * 1024 * 1024
 QUESTION_BYTES = 4096
 HEADERS = 100
 HEADERS_S = 10
-IDLE_CONNECTION_S = 3600
+# Strangers may hold connections that nothing is asked on; gRPC clients make new ones when they need them.
+IDLE_CONNECTION_S = 120
+HANDSHAKE_S = 10
 # How long the services that Envoy asks may take; a request waits for them.
 ANSWER_S = 5
 

@@ -38,7 +38,7 @@ class AuthorizationService(grpc_pb.AuthorizationServicer):
             found = await self._authentication.authenticate(credential_of(sent), telemetry.set_tenant, client)
             return _admitted(found)
         except TenantryError as error:
-            if error.code in OF_ALL:  # for the guard the call is a success
+            if error.code in OF_ALL and not error.noted:  # for the guard the call is a success
                 refusal = Refusal(
                     Platform(), f"service:{EDGE}", "AuthenticateCaller", "", error.code, error.reason.value
                 )

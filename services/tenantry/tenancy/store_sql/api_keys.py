@@ -71,10 +71,10 @@ class SqlKeys:
         return _key(row) if row else None
 
     async def count(self, owner: owner.Owner, now_ns: int, revoked_after_ns: int | None = None) -> int:
-        counted = api_keys.c.revoked_ns.is_(None)
+        counted = and_(api_keys.c.revoked_ns.is_(None), _not_ended(now_ns)[1])
         if revoked_after_ns is not None:
             counted = or_(counted, api_keys.c.revoked_ns >= revoked_after_ns)
-        query = select(func.count()).select_from(api_keys).where(_of(owner), counted, _not_ended(now_ns)[1])
+        query = select(func.count()).select_from(api_keys).where(_of(owner), counted)
         return int((await self._connection.execute(query)).scalar_one())
 
     async def change(self, owner: owner.Owner, key: ApiKey, *, revokes: bool) -> None:
