@@ -51,6 +51,7 @@ from tests.harness.fuzz_messages import Requests
 
 AT_ONCE = 8
 _RENEWED_AFTER_S = 20.0
+_FAILURES = 10
 _DEADLINE_S = 20.0
 # RPCs that wait for something as long as they are let, and streams that have nothing to say yet.
 _WAITING = frozenset({"AwaitEntry", "WatchOperation", "StreamSettledUsage"})
@@ -103,7 +104,7 @@ class People:
         self._operator = (state / "secrets" / "operator.key").read_text().strip()
         self._operator_id = b""
         self._requests = requests
-        self._number = 0
+        self._number = self._failures = 0
         self._at = float("-inf")
         self._assertions: dict[str, list[tuple[str, str]]] = {}
 
@@ -117,6 +118,17 @@ class People:
             return
         self._at = time.monotonic()
         self._number += 1
+        try:
+            await self._renew(edge)
+            self._failures = 0
+        except aio.AioRpcError:
+            # Meanwhile an input may have ended the new ones.
+            self._failures += 1
+            if self._failures > _FAILURES:
+                raise
+            self.ended()
+
+    async def _renew(self, edge: aio.Channel) -> None:
         tenant, organisation = f"fuzz-{self._number}", f"fuzz-org-{self._number}"
         tenants, keys = TenantServiceStub(edge), KeyServiceStub(edge)
         operator = (("authorization", f"Bearer {self._operator}"),)
