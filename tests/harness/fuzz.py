@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-PART = 50_000
+PART = 20_000
 _AT_ONCE = min(2, os.cpu_count() or 1)
 _ROOT = Path(__file__).parents[2]
 # A part that takes longer than this hangs.

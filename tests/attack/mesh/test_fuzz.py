@@ -9,7 +9,7 @@ from tests.attack.mesh.contracts import rpcs
 from tests.harness.fuzz import run
 from tests.harness.fuzz_messages import Requests
 
-INPUTS = 3_000
+INPUTS = 2_000
 SEED = int(os.environ.get("TENANTRY_TEST_SEED", "4"))
 
 
