@@ -1,13 +1,14 @@
 """A transaction whose task is cancelled at any moment leaves nothing behind: no rows, and no lock."""
 
 import asyncio
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tenantry.kit.sql import Database, migrate
+from tenantry.kit.sql import Database, _RolledBack, migrate
 from tests.harness.schema import write_package
 
 
@@ -40,3 +41,11 @@ async def test_a_cancelled_write_does_not_lock_out_the_next(
         await database.close()
     assert notes["kept"] == 300 and notes.get("cancelled", 0) % 5 == 0
     assert longest_s < 2.0
+
+
+def test_a_connection_that_is_closed_may_be_closed_again(tmp_path: Path) -> None:
+    """What aiosqlite does with that of a cancelled task; the fault would be an exception that nobody waits for."""
+    connection = sqlite3.connect(tmp_path / "file.db", factory=_RolledBack)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.close()
+    connection.close()
