@@ -37,8 +37,8 @@ test: $(DEV) ## run every test this machine can run (FILTER=words; TENANTRY_TEST
 	@$(BIN)/pytest $(SPREAD) $(if $(FILTER),-k "$(FILTER)") $(ARGS)
 
 .PHONY: attack
-attack: $(DEV) ## attack a mesh and say what held (TOPOLOGY=mesh, or ADDRESS=host:port with an operator's key in TENANTRY_KEY)
-	@$(BIN)/python -m tests.attack $(or $(ADDRESS),$(if $(filter mesh,$(TOPOLOGY)),processes,cohosted))
+attack: $(DEV) $(if $(EDGE),$(WITH_EDGE)) ## attack a mesh and say what held (TOPOLOGY=mesh; EDGE=1: behind Envoy; or ADDRESS=host:port with an operator's key in TENANTRY_KEY)
+	@$(BIN)/python -m tests.attack $(or $(ADDRESS),$(if $(filter mesh,$(TOPOLOGY)),processes,cohosted)) $(if $(EDGE),envoy)
 
 .PHONY: check
 check: $(DEV) ## format, lint, types, who imports whom, contracts, fresh stubs

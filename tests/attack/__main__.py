@@ -1,6 +1,7 @@
 """`make attack`: runs the attacks, against a mesh that it starts or against one that runs, and prints what became of each.
+With `envoy` the one that it starts has Envoy at its address for clients.
 
-python -m tests.attack cohosted | processes | HOST:PORT   (the operator's key of the last in TENANTRY_KEY)
+python -m tests.attack cohosted | processes | HOST:PORT [envoy]   (the operator's key of the last in TENANTRY_KEY)
 
 Exit status 1: an attack was not held. "not from outside": it needs to reach inside a mesh, so a foreign one can't be asked.
 """
@@ -52,14 +53,15 @@ class Table:
         return sorted(found, key=lambda row: (ORDER.index(row[0]) if row[0] in ORDER else -1, row[1]))
 
 
-def main(target: str) -> int:
-    """Runs all attacks on the target and prints the table."""
+def main(target: str, edge: str) -> int:
+    """Runs all attacks on the target, behind the edge named, and prints the table."""
     foreign = target not in ("cohosted", "processes")
     if foreign and not os.environ.get("TENANTRY_KEY"):
         sys.exit("an operator's key of that mesh is needed in TENANTRY_KEY: the attacks make tenants of their own")
     table = Table(foreign)
     status = pytest.main(
-        [str(_FOLDER), "-q", "--no-header", "--tb=short", "-p", "no:xdist", f"--mesh={target}"], [table]
+        [str(_FOLDER), "-q", "--no-header", "--tb=short", "-p", "no:xdist", f"--mesh={target}", f"--edge={edge}"],
+        [table],
     )
     rows = table.rows()
     group_width, attack_width = (max(len(row[column]) for row in rows) for column in (0, 1)) if rows else (0, 0)
@@ -67,11 +69,13 @@ def main(target: str) -> int:
     for group, attack, outcome in rows:
         print(f"{group:{group_width}}  {attack:{attack_width}}  {outcome}")
     outcomes = [outcome for _, _, outcome in rows]
-    print(f"\n{', '.join(f'{outcomes.count(one)} {one}' for one in (HELD, BROKEN, OUTSIDE, LEFT_OUT))}  ({target})")
+    print(
+        f"\n{', '.join(f'{outcomes.count(one)} {one}' for one in (HELD, BROKEN, OUTSIDE, LEFT_OUT))}  ({target}, {edge})"
+    )
     return 1 if BROKEN in outcomes or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m tests.attack cohosted | processes | HOST:PORT")
-    sys.exit(main(sys.argv[1]))
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["envoy"]):
+        sys.exit("usage: python -m tests.attack cohosted | processes | HOST:PORT [envoy]")
+    sys.exit(main(sys.argv[1], "envoy" if sys.argv[2:] else "kit"))

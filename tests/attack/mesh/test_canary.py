@@ -23,6 +23,7 @@ from tenantry.api.tenancy.v1 import key_service_pb2 as key_pb
 from tenantry.api.tenancy.v1 import tenant_service_pb2 as tenant_pb
 from tenantry.api.tenancy.v1.key_service_pb2_grpc import KeyServiceStub
 from tenantry.api.tenancy.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tests.attack.mesh.contracts import rpcs
 from tests.harness.mesh import RunningMesh, Topology, running_mesh, stub_of
 from tests.harness.otlp import Collector, collector
 from tests.harness.provider import ProviderServer, Reply, provider
@@ -59,7 +60,16 @@ class Everything:
         self._channel = mesh.channel(self._tenant.key)
 
     def use(self) -> list[str]:
-        for part in (self._documents, self._prompts, self._models, self._questions, self._providers, self._admin):
+        parts = (
+            self._documents,
+            self._prompts,
+            self._models,
+            self._questions,
+            self._providers,
+            self._admin,
+            self._labels,
+        )
+        for part in parts:
             part()
         return self.said
 
@@ -179,6 +189,14 @@ class Everything:
         listed = self._call(stub_of(TraceServiceStub, self._channel).ListTraces, trace_pb.ListTracesRequest())
         self.said.append(str(listed))
 
+    def _labels(self) -> None:
+        """What might become a label, from the client: a path, and headers that say a tier, a method or an outcome."""
+        for path in (f"/{CANARY}/{CANARY}", f"/tenantry.api.prompts.v1.PromptService/{CANARY}"):
+            self._call(self._channel.unary_unary(path), b"")
+        forged = [("x-tenantry-tier", CANARY), ("rpc.method", CANARY), ("x-tenantry-forwarded", CANARY)]
+        with_headers = stub_of(DocumentServiceStub, self._channel).ListDocuments
+        with_headers(document_pb.ListDocumentsRequest(), metadata=forged)
+
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("topology", ["cohosted", "processes"])
@@ -195,6 +213,7 @@ def test_content_in_logs_spans_metrics_and_errors(tmp_path: Path, topology: Topo
     assert len(said) > 20 and len(lines) > 0
     _check_covered(taken)
     assert any("rpc.server.duration" in one for one in metrics)
+    _check_labels(taken)
     assert not [
         text[:2000] for text in (*said, *spans, *metrics, *lines) if CANARY in text or CANARY.encode().hex() in text
     ]
@@ -203,3 +222,18 @@ def test_content_in_logs_spans_metrics_and_errors(tmp_path: Path, topology: Topo
 def _check_covered(taken: Collector) -> None:
     services = {service.removeprefix("tenantry-") for service, _ in taken.spans()}
     assert services >= {"gateway", "tenancy", "prompts", "models", "quota", "cache", "retrieval", "insight"}
+
+
+def _check_labels(taken: Collector) -> None:
+    """Of a metric: only words of ours, as many as there are RPCs, codes and tiers."""
+    methods = {tuple(rpc.path[1:].split("/")) for rpc in rpcs()}
+    for request in taken.metrics:
+        for resource in request.resource_metrics:
+            for metric in (one for scope in resource.scope_metrics for one in scope.metrics):
+                for point in metric.histogram.data_points:
+                    labels = {one.key: one.value.string_value for one in point.attributes}
+                    service, method = labels.pop("rpc.service"), labels.pop("rpc.method")
+                    assert (service, method) in methods
+                    assert labels.pop("rpc.grpc.status") in grpc.StatusCode.__members__
+                    assert labels.pop("tenantry.tier") in ("", "free", "pro", "enterprise")
+                    assert not labels

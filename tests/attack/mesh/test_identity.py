@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -26,10 +27,12 @@ from tenantry.tenancy.settings import Settings
 from tenantry.tenancy.store import PLATFORM
 from tests.attack.mesh.conftest import Metadata, People
 from tests.attack.mesh.contracts import outcome_of
+from tests.harness import http2
 from tests.harness.mesh import stub_of
 
 # Other attacks store documents too.
 COLLECTION = "identity"
+LIST = "/tenantry.api.retrieval.v1.DocumentService/ListDocuments"
 BAD_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
 NO_CREDENTIAL = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
 BAD_IDENTITY = ("UNAUTHENTICATED", "SERVICE_IDENTITY_INVALID")
@@ -203,9 +206,42 @@ def test_tenant_headers_and_credentials_that_are_doubled_at_the_edge(people: Peo
 
 
 def test_a_tenant_header_in_mixed_case_is_not_even_sent(people: People) -> None:
-    # HTTP/2 has no upper case in names (RFC 9113, 8.2.1): a client that sends it anyway breaks its own connection.
+    # HTTP/2 has no upper case in names (RFC 9113, 8.2.1).
     with pytest.raises(ValueError):
         list_documents(people, [("X-Tenant-Id", people.other.tenant)], people.mesh.edge)
+
+
+@pytest.mark.parametrize("name", ["X-Tenant-Id", "X-TENANTRY-ASSERTION", "Authorization"])
+def test_a_header_in_mixed_case_that_is_sent_all_the_same(people: People, documents: None, name: str) -> None:
+    key = ("authorization", f"Bearer {people.own.key}")
+    value = f"Bearer {people.other.key}" if name == "Authorization" else people.other.tenant
+    with http2.connect(people.mesh.edge) as connection:
+        request = document_pb.ListDocumentsRequest(collection=COLLECTION).SerializeToString()
+        message = b"\0" + len(request).to_bytes(4, "big") + request
+        connection.sendall(
+            http2.PREFACE
+            + http2.SETTINGS
+            + http2.headers(1, LIST, [key, (name, value)])
+            + http2.frame(http2.DATA, 1, message, flags=1)
+        )
+        connection.settimeout(2)
+        heard = b""
+        with contextlib.suppress(TimeoutError):
+            while part := connection.recv(65_536):
+                heard += part
+    # The stream is reset, or the name is one that nobody reads.
+    assert b"theirs" not in heard
+
+
+@pytest.mark.parametrize("name", ["x_tenant_id", "x_tenantry_assertion", "x-tenantry_service", "x-tenant_id"])
+def test_a_tenant_header_with_an_underscore(people: People, documents: None, name: str) -> None:
+    forged = (name, people.assertion(people.other.key)[0][1] if "assertion" in name else people.other.tenant)
+    found = list_documents(people, [("authorization", f"Bearer {people.own.key}"), forged], people.mesh.edge)
+    # Nobody takes it for the name with dashes; Envoy does not even let it in.
+    assert found == ["mine"] or (people.mesh.envoy and isinstance(found, tuple))
+    assert list_documents(people, [forged], people.mesh.edge) != ["theirs"]
+    assert list_documents(people, [*people.assertion(people.own.key), forged]) == ["mine"]
+    assert list_documents(people, [forged]) == NO_CREDENTIAL
 
 
 def test_a_trace_of_another_tenant_joined_by_its_traceparent(people: People, documents: None) -> None:

@@ -29,9 +29,13 @@ NAMES = (
     "a*",
     "a b",
     "a\nb",
+    "a\r\nb",
     "a\x00b",
     "A",
     "ä",
+    "\u0430cme",  # a Cyrillic a
+    "\uff41cme",  # a wide one
+    "a\u200bb",
     "-a",
     "a-",
     "a" * 64,
