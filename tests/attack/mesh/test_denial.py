@@ -48,8 +48,8 @@ def bearer(key: str) -> tuple[tuple[str, str], ...]:
 def test_a_compressed_bomb_is_not_unpacked(people: People, packing: grpc.Compression) -> None:
     before = most_bytes(people.mesh)
     with grpc.insecure_channel(people.mesh.edge, [("grpc.max_send_message_length", -1)]) as channel:
-        # A few hundred KB on their way.
-        bomb = b"\x0a" + bytes(256 * _MB)
+        # A hundred KB on their way.
+        bomb = b"\x0a" + bytes(128 * _MB)
         with pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(GENERATE)(bomb, metadata=bearer(people.own.key), compression=packing, timeout=60)
     error: Any = refused.value

@@ -25,7 +25,7 @@ def test_a_token_expensive_request_under_a_limit_of_requests(mesh: RunningMesh) 
     gateway, own = stub_of(GatewayServiceStub, channel), stub_of(LimitServiceStub, channel)
 
     def ask(question: str, most: int) -> tuple[str, str]:
-        query = pb.GenerationQuery(question=question, max_output_tokens=most, cache=pb.CACHE_USE_OFF)
+        query = pb.GenerationQuery(question=question, max_output_tokens=most, passages=1, cache=pb.CACHE_USE_OFF)
         try:
             gateway.GenerateContent(pb.GenerateContentRequest(query=query))
         except grpc.RpcError as refused:
