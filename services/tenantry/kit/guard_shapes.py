@@ -1,6 +1,7 @@
 """Turns a servicer's method, which speaks messages, into a handler of bytes whose calls go through a pipeline."""
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -95,6 +96,12 @@ def _streaming(behaviour: Any, run: Run, decode: Decode, encode: Encode, streams
                 async for message in answer:
                     await write(encode(message))
                     write = context.write
+            except asyncio.CancelledError as cancelled:
+                if inspect.isasyncgen(answer):
+                    # The handler hears of it where it stands, as it would if it had been waiting itself.
+                    with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                        await answer.athrow(cancelled)
+                raise
             finally:
                 # The handler's own clean-up runs now and in this task, not whenever the generator is collected.
                 if inspect.isasyncgen(answer):

@@ -183,7 +183,7 @@ async def test_initialising_works_on_each_database_and_once(sql_url: str, tmp_pa
     first = await initialise(settings)
     again = await initialise(settings)
     assert first.operator_secret is not None and again.operator_secret is None
-    assert first.tokens == again.tokens and len(first.tokens) == 8
+    assert first.tokens == again.tokens and len(first.tokens) == 9
 
 
 async def test_two_who_initialise_at_once_make_one_operators_key(sql_url: str, tmp_path: Path) -> None:
