@@ -18,6 +18,7 @@ GROUPS = {
     "mesh/test_borrowed_rights.py": IDENTITY,
     "mesh/test_canary.py": OBSERVABILITY,
     "mesh/test_certificates.py": IDENTITY,
+    "edge/test_rapid_reset.py": DENIAL,
     "mesh/test_denial.py": DENIAL,
     "mesh/test_floods.py": DENIAL,
     "mesh/test_foreign.py": IDENTITY,
