@@ -170,8 +170,6 @@ class _Forward(grpc.GenericRpcHandler):
     async def _pass(self, path: str, context: Any, send: Callable[[Any, float], Awaitable[Any]]) -> Any:
         """Authenticates, sends, and ends the call as the service ended it."""
         request_id = ids.new_id("req")
-        remaining = context.time_remaining()
-        timeout = _LONGEST_S if remaining is None else min(remaining, _LONGEST_S)
         span = trace.INVALID_SPAN
         code = "CANCELLED"
         share: str | None = None
@@ -181,12 +179,15 @@ class _Forward(grpc.GenericRpcHandler):
                 raise ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
             metadata = unique(context.invocation_metadata())
             span = _open_span(path, request_id, metadata)
-            onward = await self._authenticate(metadata, network.peer_address(context.peer()), request_id, timeout, span)
+            onward = await self._authenticate(
+                metadata, network.peer_address(context.peer()), request_id, _time_left(context), span
+            )
             whose = dict(onward).get(call.TENANT, "")
             self._shares.take(whose)
             share = whose
             context.set_trailing_metadata(((_REQUEST_ID, request_id),))
-            answer = await send(onward, timeout)
+            # What is left now: behind the edge the time must not run out later than before it.
+            answer = await send(onward, _time_left(context))
             code = "OK"
             return answer
         except (aio.AioRpcError, TenantryError) as refused:
@@ -237,6 +238,11 @@ class _Forward(grpc.GenericRpcHandler):
         who = Caller(found.tenant, "", found.tier, "", frozenset(), "")
         with call.entered(call.Call(who, None, request_id, found.assertion, service="gateway")):
             await self._calls.AdmitCall(call_pb.AdmitCallRequest(), timeout=timeout)
+
+
+def _time_left(context: Any) -> float:
+    remaining = context.time_remaining()
+    return _LONGEST_S if remaining is None else min(remaining, _LONGEST_S)
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
