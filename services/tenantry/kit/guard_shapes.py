@@ -19,7 +19,7 @@ Body = Callable[[], Awaitable[bytes | None]]
 Run = Callable[[Any, Body], Awaitable[bytes | None]]
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
-_BEGUN_WITHIN_S = 1.0
+_BEGUN_WITHIN_S = 0.3
 
 
 class StreamContext:
