@@ -42,62 +42,66 @@ class Entry:
     fault: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a chain, and where the chain ends now: number and hash."""
+
+    log: str
+    head: tuple[int, bytes]
+    entries: Iterable[Entry]
+
+
 class Chain:
     """A chain in the mesh. `log` and `head` (number and hash) are known when `entries` has ended."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, pages: Iterable[_Page]) -> None:
+        self._pages = pages
         self.log = ""
         self.head: tuple[int, bytes] = (0, START)
 
     def entries(self) -> Iterator[Entry]:
         """All entries, a page at a time."""
-        raise NotImplementedError
-
-    def _pages(self, stub: Any, name: str, request: Any) -> Iterator[Any]:
-        while True:
-            answer = self._connection.call(stub, name, request)
-            yield answer
-            if not answer.page.next_token:
-                return
-            request.page.token = answer.page.next_token
-
-
-class _AuditLog(Chain):
-    def __init__(self, connection: Connection, tenant: str) -> None:
-        super().__init__(connection)
-        self._request = audit_pb.ListAuditEventsRequest(tenant=tenant, from_number=1)
-        self._request.page.size = _A_PAGE
-
-    def entries(self) -> Iterator[Entry]:
-        for answer in self._pages(AuditServiceStub, "ListAuditEvents", self._request):
-            self.log, self.head = answer.head.log, (answer.head.number, answer.head.hash)
-            for event in answer.events:
-                yield _event(self.log, event)
-
-
-class _UsageChain(Chain):
-    def __init__(self, connection: Connection, tenant: str) -> None:
-        super().__init__(connection)
-        self._request = usage_pb.ListUsageChainRequest(tenant=tenant)
-        self._request.page.size = _A_PAGE
-
-    def entries(self) -> Iterator[Entry]:
-        for answer in self._pages(UsageServiceStub, "ListUsageChain", self._request):
-            self.log, self.head = answer.chain, (answer.head.last, answer.head.digest or START)
-            digests = {digest.batch: digest for digest in answer.digests}
-            for link in answer.links:
-                yield _link(self.log, link, _digest_fault(link, digests.get(link.batch)))
+        for page in self._pages:
+            self.log, self.head = page.log, page.head
+            yield from page.entries
 
 
 def audit_log(connection: Connection, tenant: str) -> Chain:
     """The audit log of a tenant, or the key's own."""
-    return _AuditLog(connection, tenant)
+    request = audit_pb.ListAuditEventsRequest(tenant=tenant, from_number=1)
+    answers = _answers(connection, AuditServiceStub, "ListAuditEvents", request)
+    return Chain(
+        _Page(
+            answer.head.log,
+            (answer.head.number, answer.head.hash),
+            [_event(answer.head.log, event) for event in answer.events],
+        )
+        for answer in answers
+    )
 
 
 def usage_chain(connection: Connection, tenant: str) -> Chain:
     """The usage entries of a tenant, or of the key's own."""
-    return _UsageChain(connection, tenant)
+    request = usage_pb.ListUsageChainRequest(tenant=tenant)
+    answers = _answers(connection, UsageServiceStub, "ListUsageChain", request)
+    return Chain(
+        _Page(answer.chain, (answer.head.last, answer.head.digest or START), _links(answer)) for answer in answers
+    )
+
+
+def _answers(connection: Connection, stub: Any, name: str, request: Any) -> Iterator[Any]:
+    request.page.size = _A_PAGE
+    while True:
+        answer = connection.call(stub, name, request)
+        yield answer
+        if not answer.page.next_token:
+            return
+        request.page.token = answer.page.next_token
+
+
+def _links(answer: Any) -> list[Entry]:
+    digests = {digest.batch: digest for digest in answer.digests}
+    return [_link(answer.chain, link, _digest_fault(link, digests.get(link.batch))) for link in answer.links]
 
 
 def entries_of(lines: Iterable[str]) -> Iterator[Entry]:

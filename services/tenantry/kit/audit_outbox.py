@@ -16,7 +16,7 @@ from tenantry.kit.audit import AT_ONCE, Deliver, Record, ids_of
 from tenantry.kit.clock import Clock, SystemClock
 from tenantry.kit.errors import Reason, TenantryError, Unavailable
 from tenantry.kit.ids import new_id
-from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.kit.owner import Owner, owner_by
 from tenantry.kit.sql import Database
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,5 @@ class Sender:
 
 
 def _record(row: RowMapping) -> Record:
-    whose: Owner = Platform()
-    if row["tenant"]:
-        whose = Tenant(row["organisation"], row["tenant"])
-    elif row["organisation"]:
-        whose = Organisation(row["organisation"])
+    whose = owner_by(row["organisation"], row["tenant"])
     return Record(row["id"], whose, row["time_ns"], row["principal"], row["action"], row["subject"])

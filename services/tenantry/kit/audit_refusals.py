@@ -15,7 +15,7 @@ from tenantry.kit.caller import Caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import DeadlineExceeded, TenantryError, Unavailable
 from tenantry.kit.ids import new_id
-from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.kit.owner import Owner, Platform, owner_by
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,10 @@ def refusal_of(
     if error.noted or not noted:
         return None
     if caller is not None:
-        return Refusal(own(caller), caller.principal, action, "", error.code, error.reason.value)
+        whose = owner_by(caller.organisation, caller.tenant)
+        return Refusal(whose, caller.principal, action, "", error.code, error.reason.value)
     principal = f"service:{identity}" if identity else ""
     return Refusal(Platform(), principal, action, "", error.code, error.reason.value)
-
-
-def own(caller: Caller) -> Tenant | Organisation | Platform:
-    """Whom the caller belongs to."""
-    if caller.tenant:
-        return Tenant(caller.organisation, caller.tenant)
-    return Organisation(caller.organisation) if caller.organisation else Platform()
 
 
 def nobody_notes(refusal: Refusal) -> None:

@@ -31,3 +31,10 @@ class Platform:
 
 
 Owner = Tenant | Organisation | Pool | Platform
+
+
+def owner_by(organisation: str, tenant: str) -> Tenant | Organisation | Platform:
+    """Whose it is that bears these ids: a tenant's; without one an organisation's; without both the platform's."""
+    if tenant:
+        return Tenant(organisation, tenant)
+    return Organisation(organisation) if organisation else Platform()

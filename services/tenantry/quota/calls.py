@@ -8,19 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from tenantry.kit.errors import Reason, ResourceExhausted
-from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.kit.owner import Organisation, Owner, Tenant
 from tenantry.quota import gcra
 from tenantry.quota.entries import NO_OVERRIDES, CallLimit, TenantLimits
 from tenantry.quota.gcra import NEVER, Bucket
 from tenantry.quota.store import CallCounters
 from tenantry.quota.tiers import ADMINISTRATORS, LEAST, calls_of
-
-
-def owner_of(tenant: str, organisation: str) -> Owner:
-    """Whose calls a caller's are: a tenant's; without one those of an organisation's, or the platform's, administrators."""
-    if tenant:
-        return Tenant(organisation, tenant)
-    return Organisation(organisation) if organisation else Platform()
 
 
 def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit) -> tuple[Bucket, int]:

@@ -20,8 +20,9 @@ from tenantry.api.quota.v1 import settlement_service_pb2_grpc as settlement_grpc
 from tenantry.kit import caller, envoy, telemetry
 from tenantry.kit.errors import InvalidArgument, ResourceExhausted, Unavailable
 from tenantry.kit.messages import time_message, usage_message, usage_of
+from tenantry.kit.owner import owner_by
 from tenantry.quota import receipts
-from tenantry.quota.calls import Calls, owner_of
+from tenantry.quota.calls import Calls
 from tenantry.quota.entries import Batch, Cursor, Limits, Settled
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.receipts import Receipt
@@ -159,7 +160,7 @@ class CallService(call_grpc.CallServiceServicer):
 
     async def AdmitCall(self, request: call_pb.AdmitCallRequest, context: Context) -> call_pb.AdmitCallResponse:
         current = caller.current()
-        await self._calls.admit(owner_of(current.tenant, current.organisation))
+        await self._calls.admit(owner_by(current.organisation, current.tenant))
         return call_pb.AdmitCallResponse()
 
 
@@ -173,7 +174,7 @@ class RateLimitService(rls_grpc.RateLimitServiceServicer):
         if len(request.descriptors) != 1:
             raise InvalidArgument("descriptors", "is not one: a call has one owner")
         named = {entry.key: entry.value for entry in request.descriptors[0].entries}
-        owner = owner_of(named.get(envoy.TENANT, ""), named.get(envoy.ORGANISATION, ""))
+        owner = owner_by(named.get(envoy.ORGANISATION, ""), named.get(envoy.TENANT, ""))
         try:
             await self._calls.admit(owner, request.hits_addend or 1)
         except (ResourceExhausted, Unavailable) as refused:

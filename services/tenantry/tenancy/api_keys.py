@@ -215,9 +215,7 @@ def _may_change(caller: Caller, key: ApiKey) -> bool:
 
 def key_owner(key: ApiKey) -> owner.Tenant | owner.Organisation | owner.Platform:
     """Whose key it is."""
-    if key.tenant:
-        return owner.Tenant(key.organisation, key.tenant)
-    return owner.Organisation(key.organisation) if key.organisation else PLATFORM
+    return owner.owner_by(key.organisation, key.tenant)
 
 
 def new_key(whose: owner.Owner, display_name: str, grant: Grant, pepper: bytes, now_ns: int) -> tuple[ApiKey, str]:

@@ -24,9 +24,7 @@ class Holder:
     @property
     def owner(self) -> owner.Tenant | owner.Organisation | owner.Platform:
         """Whose caller it is."""
-        if self.tenant:
-            return owner.Tenant(self.organisation, self.tenant)
-        return owner.Organisation(self.organisation) if self.organisation else owner.Platform()
+        return owner.owner_by(self.organisation, self.tenant)
 
 
 def holder_of(key: ApiKey) -> Holder:

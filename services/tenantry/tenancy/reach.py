@@ -9,9 +9,7 @@ from tenantry.tenancy.records import Tenant
 
 def own(caller: Caller) -> owner.Tenant | owner.Organisation | owner.Platform:
     """What the caller itself belongs to: for requests that name nobody."""
-    if caller.tenant:
-        return owner.Tenant(caller.organisation, caller.tenant)
-    return owner.Organisation(caller.organisation) if caller.organisation else owner.Platform()
+    return owner.owner_by(caller.organisation, caller.tenant)
 
 
 def may_name_organisation(caller: Caller, organisation: str) -> bool:
