@@ -135,16 +135,20 @@ async def test_a_trace_is_listed_and_shows_the_services(mesh: RunningMesh) -> No
     summary = client.ask("When does the shop open?").summary
     stub = stub_of(TraceServiceStub, client.channel)
 
-    def spans() -> set[str]:
-        try:
-            found = stub.GetTrace(trace_pb.GetTraceRequest(trace_id=summary.trace_id))
-        except grpc.RpcError:
-            return set()
-        return {span.service.removeprefix("tenantry-") for span in found.spans}
-
     # Envoy asks tenancy before there is a trace.
     expected = SERVICES - {"tenancy"} if mesh.envoy else SERVICES
-    await until(lambda: spans() >= expected, within_s=20, every_s=0.2, what="a span of each service")
+
+    def whole() -> bool:
+        """Each process sends its spans when it likes, and the root ends last."""
+        try:
+            spans = stub.GetTrace(trace_pb.GetTraceRequest(trace_id=summary.trace_id)).spans
+        except grpc.RpcError:
+            return False
+        services = {span.service.removeprefix("tenantry-") for span in spans}
+        parents = {span.parent_span_id for span in spans}
+        return services >= expected and "" in parents and parents - {""} <= {span.span_id for span in spans}
+
+    await until(whole, within_s=20, every_s=0.2, what="a span of each service, and the root")
     by_request = stub.GetTrace(trace_pb.GetTraceRequest(trace_id=summary.request_id))
     assert by_request.trace.trace_id == summary.trace_id and not by_request.trace.failed
     known = {span.span_id for span in by_request.spans}
