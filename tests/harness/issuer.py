@@ -7,7 +7,7 @@ async with issuer() as running:
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,10 +53,11 @@ class Issuer:
     pairs: dict[str, SigningPair]
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    now: Callable[[], float] = time.time
 
     def claims(self, **more: Any) -> dict[str, Any]:
         """Claims that hold, with changes; None leaves one out."""
-        now = int(time.time())
+        now = int(self.now())
         usual = {"iss": self.url, "aud": AUDIENCE, "sub": "ada", "iat": now, "exp": now + 300}
         return {name: value for name, value in (usual | more).items() if value is not None}
 

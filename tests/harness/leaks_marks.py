@@ -12,7 +12,8 @@ import redis
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-_MARK = re.compile(rb"mk([0-4])q[a-z]{8}")
+# No id has a u in it (Crockford's base 32, hexadecimal), so none can look like a mark.
+_MARK = re.compile(rb"uu([0-4])u[a-z]{8}")
 _TENANT = re.compile(rb"tn([0-4])-[a-z]{6}")
 _EXAMPLES = 3
 
@@ -25,7 +26,7 @@ class Marks:
             return "".join(random_.choices("abcdefghijklmnopqrstuvwxyz", k=number))
 
         self.tenants = tuple(f"tn{place}-{letters(6)}" for place in range(5))
-        self.marks = tuple(f"mk{place}q{letters(8)}" for place in range(5))
+        self.marks = tuple(f"uu{place}u{letters(8)}" for place in range(5))
         self.looked_at: Counter[str] = Counter()
         self.leaks: Counter[str] = Counter()
         self.examples: list[str] = []

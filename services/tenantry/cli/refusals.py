@@ -42,6 +42,7 @@ ADVICE = {
     "LARGER_THAN_LIMIT": "ask for a shorter answer, or for a higher limit",
     "SERVER_BUSY": "wait a little",
     "TOO_MANY": "delete some first",
+    "CALLS_PER_MINUTE": "wait, and call less often",
     "TOO_MANY_FAILURES": "check the key, then wait a little",
     "STORE_UNAVAILABLE": "try again; if it stays, have an operator run `tenantry doctor`",
     "SERVICE_UNAVAILABLE": "try again; if it stays, have an operator run `tenantry doctor`",

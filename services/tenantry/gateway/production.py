@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 1024 * 1024
 # Pieces that wait for a slow client; then the model's stream waits too.
 _PIECES = 64
+# A client ends its call at its deadline, which is here a little later: one that goes so near to it went because of it.
+_LATE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class Complete:
 
     answer: Answer
     use: Use
+
+
+def departure(deadline: float | None, now: float) -> Outcome:
+    """Why a client went that goes now, both in seconds of one monotonic clock."""
+    return "deadline" if deadline is not None and now > deadline - _LATE_S else "cancelled"
 
 
 class Production:
@@ -89,7 +96,7 @@ class Production:
         await asyncio.wait((self._making,))
         complete: Complete | None = None
         if self._making.cancelled():
-            self._count("cancelled")
+            self._count(departure(call.CURRENT.get().deadline, self._clock.monotonic()))
             await self._put(
                 Internal("the making of an answer was cancelled")
             )  # read by nobody if its client was the reason

@@ -15,6 +15,7 @@ from tenantry.gateway.peers import Answer, End, Epoch, Found, Generation, Hit, L
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query
 from tenantry.gateway.settings import Settings
+from tenantry.kit import call
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import DeadlineExceeded, Internal, Reason, TenantryError, Unavailable
 
@@ -137,6 +138,23 @@ async def test_what_a_cancelled_answer_read_counts_its_passages() -> None:
     (use,) = script.committed
     assert use.outcome == "cancelled" and use.model == "m-1"
     assert use.input_tokens > estimate.tokens_of(PASSAGE.text) > 300
+
+
+@pytest.mark.parametrize(("left_s", "outcome"), [(0.1, "deadline"), (-0.1, "deadline"), (5.0, "cancelled")])
+async def test_a_client_that_goes_at_its_deadline_was_too_late_and_one_that_goes_before_cancelled(
+    left_s: float, outcome: str
+) -> None:
+    async def slow() -> AsyncGenerator[Any]:
+        yield "It is "
+        await asyncio.Event().wait()
+
+    script = Script(slow)
+    with call.entered(call.Call(deadline=SystemClock().monotonic() + left_s)):
+        production, _ = begun(script)
+    await production.next()
+    await production.client_gone()
+    await ended(production)
+    assert [use.outcome for use in script.committed] == [outcome]
 
 
 @pytest.mark.parametrize("goes", [True, False], ids=["the client goes", "it breaks"])

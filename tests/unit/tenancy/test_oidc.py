@@ -13,7 +13,11 @@ from tenantry.tenancy import oidc
 from tests.harness.issuer import AUDIENCE, Issuer, new_pair
 
 NOW = time.time()
-ISSUER = Issuer("https://login.example.com", {name: new_pair(name, name) for name in ("ES256", "RS256", "EdDSA")})
+ISSUER = Issuer(
+    "https://login.example.com",
+    {name: new_pair(name, name) for name in ("ES256", "RS256", "EdDSA")},
+    now=lambda: NOW,
+)
 KEYS = oidc.keys_of({"keys": [pair.jwk for pair in ISSUER.pairs.values()]})
 
 
