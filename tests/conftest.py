@@ -36,11 +36,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mesh", [chosen] if chosen else ["cohosted", "processes"], indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
     file."""
     for item in items:
-        group = "mesh" if "mesh" in getattr(item, "fixturenames", ()) else item.path
+        group = "mesh" if "mesh" in getattr(item, "fixturenames", ()) else item.path.relative_to(item.config.rootpath)
         item.add_marker(pytest.mark.xdist_group(str(group)))
 
 

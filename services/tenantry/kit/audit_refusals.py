@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from tenantry.kit import call
 from tenantry.kit.access import Access
 from tenantry.kit.audit import AT_ONCE, Deliver, Record
 from tenantry.kit.caller import Caller
@@ -130,9 +131,12 @@ class Refusals:
 
     async def close(self) -> None:
         """Delivers what is left, if that is possible in a moment."""
+        # The deadline is for the channel, which then doesn't wait to try again.
+        last = call.Call(deadline=self._clock.monotonic() + _LAST_S)
         try:
-            async with asyncio.timeout(_LAST_S):
-                await self.flush()
+            with call.entered(last):
+                async with asyncio.timeout(_LAST_S):
+                    await self.flush()
         except (TenantryError, TimeoutError):
             log.warning("%d refusals were lost from the audit log", len(self._waiting))
 
