@@ -45,6 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that don't hold are an error: each process would start meshes and servers of its own for every file."""
+    loose = [item.nodeid for item in session.items if "@" not in item.nodeid]
+    if getattr(session.config.option, "loadgroup", False) and loose:
+        raise pytest.UsageError(f"pytest-xdist has put {len(loose)} tests into no group, {loose[0]} for one")
+
+
 @pytest.fixture(scope="session")
 def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """A whole mesh that answers. Shared: use tenants of your own."""
