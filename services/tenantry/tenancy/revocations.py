@@ -25,70 +25,111 @@ class Told:
     revocations: tuple[Revocation, ...]
 
 
-class _Pings:
-    """Reads the pings of one stream as they come."""
+class _Watcher:
+    """One stream: the ping it has to answer, and whether somebody may have been revoked since it looked."""
 
-    def __init__(self, pings: AsyncIterator[int], heard: asyncio.Event) -> None:
-        self._heard = heard
-        self.last = 0
+    def __init__(self, pings: AsyncIterator[int], clock: Clock) -> None:
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._ping = 0
+        self._came_at = 0.0
+        self._answerable = 0
+        self.changed = True
         self.reading = asyncio.create_task(self._read(pings))
         # A stream that breaks off breaks off here too, and nobody else wants to know.
         self.reading.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _read(self, pings: AsyncIterator[int]) -> None:
         try:
-            async for self.last in pings:
-                self._heard.set()
+            async for self._ping in pings:
+                self._came_at = self._clock.monotonic()
+                if self.changed:
+                    self._wake.set()
         finally:
-            self._heard.set()
+            self._wake.set()
+
+    def change(self) -> None:
+        """Somebody may have been revoked."""
+        self.changed = True
+        self._wake.set()
+
+    def confirm(self, asked_at: float) -> None:
+        """All that was revoked before that monotonic time was heard of."""
+        if self._ping and self._came_at <= asked_at:
+            self._answerable = self._ping
+            self._wake.set()
+
+    def look(self) -> int:
+        """The last ping that came before a look that begins now."""
+        self.changed = False
+        self._answerable = 0
+        return self._ping
+
+    def answer(self) -> int:
+        """The ping that can be answered without a look, once; else 0."""
+        pong, self._answerable = self._answerable, 0
+        return pong
+
+    async def wait(self) -> bool:
+        """Returns when there is something to look for or to answer; whether no more pings come."""
+        await self._wake.wait()
+        self._wake.clear()
+        return self.reading.done()
 
 
 class RevocationFeed:
-    """Serves the streams. Beside the memories it hears of changes, those of this process and those that the poller finds."""
+    """Serves the streams. Beside the memories it hears of changes, those of this process and those that the poller finds.
+
+    A stream looks into the tables when it begins and when somebody was revoked. In quiet times its pings are answered by
+    the poller's next question, which is one for all streams.
+    """
 
     kind = REVOCATION_CHANGES
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._heard: set[asyncio.Event] = set()
+        self._watchers: set[_Watcher] = set()
 
     async def watch(self, pings: AsyncIterator[int]) -> AsyncGenerator[Told]:
-        """All that still matters, then what comes. Looks after each ping and each change; a look that fails ends it."""
-        heard = asyncio.Event()
-        self._heard.add(heard)
-        asked = _Pings(pings, heard)
+        """All that still matters, then what comes. A look that fails ends it."""
+        watcher = _Watcher(pings, self._clock)
+        self._watchers.add(watcher)
         number = 0
         try:
             while True:
-                heard.clear()
-                ended, pong = asked.reading.done(), asked.last
-                async with self._store.read() as tx:
-                    found = await tx.revocations.after(PLATFORM, number, MOST_AT_ONCE)
-                more = len(found) == MOST_AT_ONCE
-                if found or pong:
-                    yield Told(0 if more else pong, found)
-                number = found[-1].number if found else number
-                if more:
-                    continue
+                ended = await watcher.wait()
+                while watcher.changed:
+                    pong = watcher.look()
+                    async with self._store.read() as tx:
+                        found = await tx.revocations.after(PLATFORM, number, MOST_AT_ONCE)
+                    more = len(found) == MOST_AT_ONCE
+                    if found or pong:
+                        yield Told(0 if more else pong, found)
+                    if more:
+                        watcher.change()
+                    number = found[-1].number if found else number
+                if pong := watcher.answer():
+                    yield Told(pong, ())
                 if ended:
                     return
-                await heard.wait()
         finally:
-            self._heard.discard(heard)
-            asked.reading.cancel()
+            self._watchers.discard(watcher)
+            watcher.reading.cancel()
 
     def drop(self, key: str) -> None:
         """Somebody was revoked."""
-        for heard in self._heard:
-            heard.set()
+        self.drop_all()
 
     def drop_all(self) -> None:
         """Somebody may have been revoked."""
-        self.drop("")
+        for watcher in self._watchers:
+            watcher.change()
 
     def confirm(self, asked_at: float) -> None:
-        """Nothing is remembered here."""
+        """The log of changes was read, and what it told was dropped."""
+        for watcher in self._watchers:
+            watcher.confirm(asked_at)
 
     async def trim_for_ever(self) -> None:
         """Forgets now and then what no assertion is left for."""
