@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from tests.harness import left_out, stores
 from tests.harness import mesh as mesh_harness
 from tests.harness.clock import FrozenClock
 from tests.harness.mesh import RunningMesh, attached_mesh, running_mesh
+
+# Holds the mesh that tests share. pytest runs those that share one in a row, since it is a parameter of the session.
+SHARED = ExitStack()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
     file."""
     for item in items:
-        group = "mesh" if "mesh" in getattr(item, "fixturenames", ()) else item.path.relative_to(item.config.rootpath)
+        group = "mesh" if _shares_mesh(item) else item.path.relative_to(item.config.rootpath)
         item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
@@ -57,10 +61,21 @@ def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A whole mesh that answers. Shared: use tenants of your own."""
     state = tmp_path_factory.mktemp("mesh")
     if request.param in ("cohosted", "processes"):
-        with running_mesh(request.param, state) as running:
-            yield running
+        with SHARED:
+            yield SHARED.enter_context(running_mesh(request.param, state))
     else:
         yield attached_mesh(request.param, os.environ["TENANTRY_KEY"], state)
+
+
+@pytest.hookimpl(trylast=True)  # after the test's own fixtures
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The shared mesh ends with its last test, not with the session: idle, eight processes take a twelfth of a core."""
+    if _shares_mesh(item) and not _shares_mesh(nextitem):
+        SHARED.close()
+
+
+def _shares_mesh(item: pytest.Item | None) -> bool:
+    return "mesh" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 docs/EDGE.md lists those.
 """
 
+import contextlib
 import os
 import secrets
+import selectors
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
+from tenantry.cli.envoy.settings import CONNECTIONS, JSON_BYTES
 from tenantry.kit import call
 from tenantry.kit.owner import Tenant
 from tenantry.kit.status import DETAILS
 from tenantry.quota.tiers import CALLS
 from tests.attack.mesh.contracts import request_for, rpcs
+from tests.harness import http2
 from tests.harness.calls import use_up_now
 from tests.harness.envoy import Envoy, edge_token, envoy_beside
 from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
@@ -213,6 +217,24 @@ def test_a_wrong_request_is_refused_with_the_same_words(doors: Doors, name: str)
 def test_a_message_above_40_mb_is_refused_by_gRPC_with_envoy_and_without(doors: Doors) -> None:
     for answered in doors.both(GENERATE, b"\x0a" + b"x" * (41 * 1024 * 1024), bearer(doors.own.key)):
         assert answered is not None and answered.code == "RESOURCE_EXHAUSTED"
+
+
+def test_a_json_message_that_is_too_large_is_refused_with_the_limit(doors: Doors) -> None:
+    body = {"query": {"question": "x" * JSON_BYTES}}
+    headers = {"Authorization": f"Bearer {doors.own.key}"}
+    refused = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body, headers=headers, timeout=20)
+    assert refused.status_code == 400 and refused.json()["code"] == 3, refused.text
+
+
+async def test_a_connection_more_than_it_takes_is_closed_and_the_others_go_on(doors: Doors, tmp_path: Path) -> None:
+    with envoy_beside(doors.mesh, tmp_path / "envoy") as envoy, grpc.insecure_channel(envoy.grpc) as channel:
+        assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
+        with contextlib.ExitStack() as idle, selectors.DefaultSelector() as closed:
+            for _ in range(CONNECTIONS):  # with the channel's, one too many; its threads take them in any order
+                closed.register(idle.enter_context(http2.connect(envoy.grpc)), selectors.EVENT_READ)
+            await until(lambda: len(closed.select(0)) == 1, what="one connection's end")
+            assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
+            assert len(closed.select(0)) == 1
 
 
 def test_a_limit_of_calls_that_is_reached_is_told_alike_and_admits_requests_alike(doors: Doors) -> None:
