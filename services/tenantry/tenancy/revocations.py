@@ -34,6 +34,7 @@ class _Watcher:
         self._ping = 0
         self._came_at = 0.0
         self._answerable = 0
+        self._answered = 0
         self.changed = True
         self.reading = asyncio.create_task(self._read(pings))
         # A stream that breaks off breaks off here too, and nobody else wants to know.
@@ -55,19 +56,20 @@ class _Watcher:
 
     def confirm(self, asked_at: float) -> None:
         """All that was revoked before that monotonic time was heard of."""
-        if self._ping and self._came_at <= asked_at:
+        if self._ping != self._answered and self._came_at <= asked_at:
             self._answerable = self._ping
             self._wake.set()
 
     def look(self) -> int:
         """The last ping that came before a look that begins now."""
         self.changed = False
-        self._answerable = 0
+        self._answerable, self._answered = 0, self._ping
         return self._ping
 
     def answer(self) -> int:
         """The ping that can be answered without a look, once; else 0."""
         pong, self._answerable = self._answerable, 0
+        self._answered = pong or self._answered
         return pong
 
     async def wait(self) -> bool:

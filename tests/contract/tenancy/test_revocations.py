@@ -15,6 +15,7 @@ from tenantry.tenancy.revocations import RevocationFeed, Told
 from tenantry.tenancy.store import KEY_CHANGES, PLATFORM, TENANT_CHANGES
 from tenantry.tenancy.store_sql import SqlStore
 from tests.harness.clock import FrozenClock
+from tests.harness.poll import until
 
 ACME = owner.Tenant("acme-org", "acme")
 
@@ -131,6 +132,28 @@ async def test_another_replica_tells_after_its_next_poll(
     await pings.queue.put(None)
     async with asyncio.timeout(5):
         assert not [told async for told in answers if told.revocations], "it ends with the pings"
+
+
+async def test_in_quiet_times_the_pollers_question_answers_each_ping_once_and_nobody_looks(
+    acme: SqlStore, database: Database, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = RevocationFeed(acme, clock)
+    poller = Poller(database, [feed], clock=clock)
+    await poller.poll()
+    pings = Pings()
+    answers = feed.watch(aiter(pings))
+    await pings.queue.put(1)
+    assert await anext(answers) == Told(1, ())
+    monkeypatch.delattr(SqlStore, "read")
+    for ping in (2, 3):
+        await pings.queue.put(ping)
+        answer = asyncio.ensure_future(anext(answers))
+        await until(pings.queue.empty)
+        assert not answer.done()
+        for _ in range(2):
+            await poller.poll()
+        assert await asyncio.wait_for(answer, 5) == Told(ping, ())
+    await answers.aclose()
 
 
 async def test_a_long_snapshot_comes_in_parts_and_is_confirmed_by_the_last(

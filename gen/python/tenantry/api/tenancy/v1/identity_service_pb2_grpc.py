@@ -86,8 +86,8 @@ class IdentityServiceServicer(object):
 
     def WatchRevocations(self, request_iterator, context):
         """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
-        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
-        read what it keeps.
+        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE or
+        falls silent when tenancy can't read what it keeps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

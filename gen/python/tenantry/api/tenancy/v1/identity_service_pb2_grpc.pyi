@@ -27,8 +27,8 @@ class IdentityServiceStub:
     """RenewServiceToken returns a new service token for the service that asks, or for the edge, which may call only what names it."""
     WatchRevocations: _aio.StreamStreamMultiCallable[_identity_service_pb2.WatchRevocationsRequest, _identity_service_pb2.WatchRevocationsResponse]
     """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
-    The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
-    read what it keeps.
+    The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE or
+    falls silent when tenancy can't read what it keeps.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -68,8 +68,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_identity_service_pb2.WatchRevocationsRequest], _abc.AsyncIterator[_identity_service_pb2.WatchRevocationsResponse]],
     ) -> _abc.AsyncIterator[_identity_service_pb2.WatchRevocationsResponse]:
         """WatchRevocations says whose assertions are refused before their end: first all that still matter, then each as it comes.
-        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE when tenancy can't
-        read what it keeps.
+        The sender pings once a second and serves no caller on word that is older than 4 s. It ends UNAVAILABLE or
+        falls silent when tenancy can't read what it keeps.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...
