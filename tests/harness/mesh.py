@@ -140,10 +140,10 @@ class RunningMesh:
                 command, env={**self.environment, **own}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
-    def wait_ready(self) -> None:
-        """Waits until every process says that it serves."""
+    def wait_ready(self, *, edge: bool = True) -> None:
+        """Waits until every process says that it serves; without `edge`, every service's."""
         deadline = time.monotonic() + _START_S
-        for address in {*self.addresses.values(), self.edge}:
+        for address in {*self.addresses.values(), *([self.edge] if edge else [])}:
             self._wait_healthy(address, deadline)
 
     def _wait_healthy(self, address: str, deadline: float) -> None:
@@ -202,6 +202,7 @@ def running_mesh(
         for service in SERVICES if topology == "processes" else ("all",):
             mesh.start(service)
         if envoy:
+            mesh.wait_ready(edge=False)  # as `tenantry up` does: what Envoy finds away it asks for again a second later
             mesh.start_envoy()
         mesh.wait_ready()
         yield mesh
