@@ -66,7 +66,7 @@ def test_messages_of_50_mb_are_refused(people: People) -> None:
             ask.future(b"\x0a" + bytes(50 * _MB), metadata=bearer(people.own.key), timeout=60) for _ in range(4)
         ]
         assert {one.code() for one in calls} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert most_bytes(people.mesh) - before < 128 * _MB
+    assert most_bytes(people.mesh) - before < 32 * _MB  # by what they say of their size: not one of them was taken
     served(people)
 
 
