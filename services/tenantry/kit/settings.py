@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tenantry.kit.errors import InvalidArgument
 
+# gRPC's core writes what it thinks of connections between the log's JSON lines: errors only, unless somebody asks for more.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 SERVICES = ("tenancy", "quota", "retrieval", "cache", "prompts", "models", "insight", "gateway")
 # The outside address is 7700; the services' own follow in the order above.
 _FIRST_PORT = 7700

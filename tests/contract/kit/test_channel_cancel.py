@@ -132,6 +132,7 @@ async def test_dropping_a_stream_cancels_its_handler(open_house: Open) -> None:
     with call.entered(acme()):
         stream = house.stub.EchoMany(text(""))
         assert (await stream.read()).text == "first"
+        await asyncio.wait_for(watched.began.wait(), 5)
         del stream
 
     def collected() -> bool:

@@ -177,7 +177,7 @@ async def test_many_who_ask_the_same_cause_one_call_of_the_model(house: House) -
     house.director.held = True
     leader = await begin(house, house.acme)
     others = [asyncio.create_task(answer(house, house.acme)) for _ in range(20)]
-    await until(lambda: waits(house), within_s=5)
+    await until(lambda: waits(house), within_s=30)
     house.director.go.set()
     texts = {one.text for one in await asyncio.gather(leader, *others)}
     assert texts == {"It is 45 days [1]."} and len(house.director.asked) == 1
