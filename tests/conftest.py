@@ -28,9 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark that pytest-xdist reads is known without it too; `--edge=envoy` holds for meshes that tests start themselves."""
+    """The mark that pytest-xdist reads is known without it too; the options hold for meshes that tests start themselves."""
     config.addinivalue_line("markers", "xdist_group(name): tests of a group run in one process")
     mesh_harness.BEHIND_ENVOY = config.getoption("--edge") == "envoy"
+    mesh_harness.FORKED = True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,10 +1,9 @@
 """A whole mesh for tests: every service as real processes on free ports, its own valkeys, and keys to call it with.
 
-`cohosted` is one process with all eight services, `processes` is eight; both are started the way an operator starts
-them. Logs of each process are in `state/logs`. Tests are clients at the edge, like everybody else.
+`cohosted` is one process with all eight services, `processes` is eight; both run what an operator runs. Logs of each process
+are in `state/logs`. Tests are clients at the edge, like everybody else.
 """
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,15 +31,17 @@ from tenantry.kit.access import EDGE
 from tenantry.kit.certificate import read
 from tenantry.kit.peer import PROBE
 from tenantry.kit.settings import SERVICES
-from tenantry.tenancy.initialise import initialise
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN
-from tenantry.tenancy.settings import Settings
 from tests.harness import stores, tls
+from tests.harness.forked import Forked
+from tests.harness.initialised import initialised
 from tests.harness.ports import free_port
 
 Topology = Literal["cohosted", "processes"]
 # What `--edge` says: whether meshes have Envoy in front where a test does not choose.
 BEHIND_ENVOY = False
+# Whether processes are forked from one that has imported everything, as in tests; benchmarks start them as an operator does.
+FORKED = False
 _START_S = 60.0
 _STOP_S = 20.0
 
@@ -67,7 +67,7 @@ class RunningMesh:
     environment: dict[str, str]
     books: stores.RedisServer | None = None
     cache: stores.RedisServer | None = None
-    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    processes: dict[str, "subprocess.Popen[bytes] | Forked"] = field(default_factory=dict)
     envoy: bool = False
 
     def channel(self, key: str | None = None) -> Any:
@@ -122,9 +122,7 @@ class RunningMesh:
     def start(self, service: str) -> None:
         """Starts the process of a service (again), and waits until the mesh is ready."""
         name = service if self.topology == "processes" else "all"
-        command = [sys.executable, "-m", f"tenantry.{name}"]
-        if name == "all":
-            command = [sys.executable, "-m", "tenantry.cli", "serve", *SERVICES]
+        command = ["tenantry.cli", "serve", *SERVICES] if name == "all" else [f"tenantry.{name}"]
         own: dict[str, str] = {"TENANTRY_LISTEN": self.addresses[SERVICES[0] if name == "all" else name]}
         if self.envoy:
             own["TENANTRY_EDGE_LISTEN"] = ""
@@ -132,12 +130,16 @@ class RunningMesh:
 
     def start_envoy(self, **environment: str) -> None:
         """Starts Envoy in front."""
-        self._start(EDGE, [sys.executable, "-m", "tenantry.cli", "edge"], environment)
+        self._start(EDGE, ["tenantry.cli", "edge"], environment)
 
     def _start(self, name: str, command: Sequence[str], own: Mapping[str, str]) -> None:
-        with (self.state / "logs" / f"{name}.log").open("ab") as log:
+        path, environment = self.state / "logs" / f"{name}.log", {**self.environment, **own}
+        if FORKED:
+            self.processes[name] = Forked(command, environment, path, path)
+            return
+        with path.open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env={**self.environment, **own}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def wait_ready(self, *, edge: bool = True) -> None:
@@ -243,16 +245,7 @@ def _prepared(
         **{f"TENANTRY_{name.upper()}_ADDRESS": address for name, address in addresses.items()},
         **more,
     }
-    settings = Settings(
-        sql_url=f"sqlite+aiosqlite:///{state}/sql/tenancy.db",
-        secret=state / "secrets" / "tenancy.key",
-        tokens=state / "tokens",
-        operator_key=state / "secrets" / "operator.key",
-    )
-    # In a thread of its own: the test that starts a mesh may have a loop that runs.
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(initialise(settings))).result()
-    operator = (state / "secrets" / "operator.key").read_text().strip()
+    operator = initialised(state).operator_key.read_text().strip()
     return RunningMesh(topology, state, edge, operator, addresses, os.environ | own, books, cache)
 
 

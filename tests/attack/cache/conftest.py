@@ -1,4 +1,4 @@
-"""A cache service for each kind of channel."""
+"""A cache service over the network."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +9,9 @@ from tenantry.kit.redis import Redis, connect
 from tests.functional.cache.cache_room import Cache, serve
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def cache(request: pytest.FixtureRequest, valkey_cache: str, tmp_path: Path) -> AsyncIterator[Cache]:
-    async for running in serve(valkey_cache, tmp_path, request.param):
+@pytest.fixture
+async def cache(valkey_cache: str, tmp_path: Path) -> AsyncIterator[Cache]:
+    async for running in serve(valkey_cache, tmp_path, "network"):
         yield running
 
 

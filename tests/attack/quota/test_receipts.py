@@ -28,9 +28,9 @@ FIELDS = {
 }
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def quota(request: pytest.FixtureRequest, valkey_books: str, tmp_path: Path) -> AsyncIterator[Quota]:
-    async for running in serve(valkey_books, tmp_path, request.param):
+@pytest.fixture
+async def quota(valkey_books: str, tmp_path: Path) -> AsyncIterator[Quota]:
+    async for running in serve(valkey_books, tmp_path, "network"):
         yield running
 
 

@@ -1,4 +1,4 @@
-"""A world with two tenants and their keys, for each kind of channel."""
+"""A world with two tenants and their keys, over the network."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Victims:
     globex: tuple[str, str]
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def victims(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Victims]:
-    async with world(tmp_path, request.param) as running:
+@pytest.fixture
+async def victims(tmp_path: Path) -> AsyncIterator[Victims]:
+    async with world(tmp_path, "network") as running:
         await running.tenant("acme", "acme-org")
         await running.tenant("globex", "globex-org")
         yield Victims(running, await running.key("acme"), await running.key("globex"))

@@ -7,9 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from tests.harness.forked import Forked
 
 _WITHIN_S = 60.0
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -42,17 +45,14 @@ class Command:
 
     def __call__(self, line: str, *more: str) -> Done:
         """Runs it in a pipe. `more` are arguments that are no text for a shell."""
-        done = subprocess.run(
-            self.arguments(line, *more),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=_WITHIN_S,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return _checked(Done(done.returncode, done.stdout, done.stderr))
+        with tempfile.TemporaryDirectory() as directory:
+            out, err = Path(directory) / "out", Path(directory) / "err"
+            process = Forked(self.arguments(line, *more)[2:], self.environment, out, err, self.folder)
+            try:
+                status = process.wait(_WITHIN_S)
+            finally:
+                process.kill()
+            return _checked(Done(status, out.read_text(), err.read_text()))
 
     def on_terminal(self, line: str, *more: str) -> Done:
         """Runs it on a terminal of 120 columns; what it wrote is given without colours."""

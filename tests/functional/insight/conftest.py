@@ -1,4 +1,4 @@
-"""A served insight for each kind of channel."""
+"""A served insight over the network."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.functional.insight.insight_room import Insight, insight_and_quota
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def insight(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Insight]:
-    async with insight_and_quota(tmp_path, request.param) as running:
+@pytest.fixture
+async def insight(tmp_path: Path) -> AsyncIterator[Insight]:
+    async with insight_and_quota(tmp_path, "network") as running:
         yield running

@@ -1,4 +1,4 @@
-"""A models service for each kind of channel, with two tenants, and a provider on the loopback."""
+"""A models service over the network, with two tenants, and a provider on the loopback."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,10 +15,10 @@ from tenantry.models.settings import Settings
 from tests.harness.room import Served, served
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def models(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+@pytest.fixture
+async def models(tmp_path: Path) -> AsyncIterator[Served]:
     settings = Settings(f"sqlite+aiosqlite:///{tmp_path}/models.db", tmp_path / "models.key", loopback=True)
-    async with served(Hosted("models", server.build, settings), state=tmp_path, kind=request.param) as room:
+    async with served(Hosted("models", server.build, settings), state=tmp_path, kind="network") as room:
         lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
         for tenant in ("acme", "globex"):
             await lifecycle.ProvisionTenant(

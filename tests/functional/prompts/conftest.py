@@ -1,4 +1,4 @@
-"""A prompts service for each kind of channel, with two tenants."""
+"""A prompts service over the network, with two tenants."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +13,10 @@ from tenantry.prompts.settings import Settings
 from tests.harness.room import Served, served
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def prompts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+@pytest.fixture
+async def prompts(tmp_path: Path) -> AsyncIterator[Served]:
     settings = Settings(sql_url=f"sqlite+aiosqlite:///{tmp_path}/prompts.db")
-    async with served(Hosted("prompts", server.build, settings), state=tmp_path, kind=request.param) as room:
+    async with served(Hosted("prompts", server.build, settings), state=tmp_path, kind="network") as room:
         lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
         for tenant in ("acme", "globex"):
             await lifecycle.ProvisionTenant(

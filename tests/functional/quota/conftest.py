@@ -1,4 +1,4 @@
-"""A quota service for each kind of channel."""
+"""A quota service over the network."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +9,9 @@ from tests.functional.quota.quota_room import Quota, serve
 from tests.harness.stores import RedisServer
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def quota(request: pytest.FixtureRequest, valkey_books: str, tmp_path: Path) -> AsyncIterator[Quota]:
-    async for running in serve(valkey_books, tmp_path, request.param):
+@pytest.fixture
+async def quota(valkey_books: str, tmp_path: Path) -> AsyncIterator[Quota]:
+    async for running in serve(valkey_books, tmp_path, "network"):
         yield running
 
 

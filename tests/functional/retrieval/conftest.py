@@ -1,4 +1,4 @@
-"""A retrieval service for each kind of channel, with two tenants, and what a client of it does."""
+"""A retrieval service over the network, with two tenants, and what a client of it does."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +13,10 @@ from tenantry.retrieval.settings import Settings
 from tests.harness.room import Served, served
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def retrieval(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+@pytest.fixture
+async def retrieval(tmp_path: Path) -> AsyncIterator[Served]:
     settings = Settings(directory=tmp_path / "documents", sql_url=f"sqlite:///{tmp_path}/retrieval.db")
-    async with served(Hosted("retrieval", server.build, settings), state=tmp_path, kind=request.param) as room:
+    async with served(Hosted("retrieval", server.build, settings), state=tmp_path, kind="network") as room:
         lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
         for tenant in ("acme", "globex"):
             await lifecycle.ProvisionTenant(

@@ -1,4 +1,4 @@
-"""A world for each kind of channel."""
+"""A world over the network."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.functional.tenancy.world import World, world
 
 
-@pytest.fixture(params=["inprocess", "network"])
-async def tenancy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, request.param) as running:
+@pytest.fixture
+async def tenancy(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path, "network") as running:
         yield running

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,9 +21,10 @@ from tenantry.kit.revocation_feed import RevocationFeed
 from tenantry.kit.revocations import MAX_AGE_S, Revocations
 from tenantry.kit.server import Registry
 from tenantry.kit.settings import MeshSettings
-from tenantry.tenancy.initialise import initialise
-from tests.functional.tenancy.world import settings_in, world
+from tests.functional.tenancy.world import world
 from tests.harness.echo import Acts, House, Watched, acme, houses, use_many
+from tests.harness.forked import Forked
+from tests.harness.initialised import initialised
 from tests.harness.poll import until
 from tests.harness.ports import free_port
 from tests.harness.protos import echo_pb2 as pb
@@ -119,13 +118,10 @@ async def test_a_service_whose_loop_stood_still_refuses_before_it_serves(tmp_pat
 
 
 @contextmanager
-def _replica(state: Path, address: str, away: str) -> Generator["subprocess.Popen[bytes]"]:
+def _replica(state: Path, address: str, away: str) -> Generator[Forked]:
     addresses = {f"TENANTRY_{name.upper()}_ADDRESS": away for name in ("quota", "insight", "models", "tenancy")}
     own = {"TENANTRY_STATE": str(state), "TENANTRY_LISTEN": address, "TENANTRY_TENANCY_ADDRESS": address}
-    with (state / "log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tenantry.tenancy"], env={**os.environ, **addresses, **own}, stdout=log, stderr=log
-        )
+    process = Forked(["tenantry.tenancy"], {**os.environ, **addresses, **own}, state / "log", state / "log")
     try:
         yield process
     finally:
@@ -157,8 +153,7 @@ async def _refusals(house: House, seconds: float) -> list[TenantryError]:
 
 
 async def test_one_of_two_replicas_restarted_refuses_nobody_and_both_killed_everybody(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
-    await initialise(settings)
+    settings = initialised(tmp_path)
     token = (settings.tokens / "models.token").read_text()
     one, two = (f"127.0.0.1:{free_port()}" for _ in range(2))
     away = f"127.0.0.1:{free_port()}"

@@ -19,7 +19,8 @@ from tenantry.kit.ids import new_id
 from tenantry.kit.sql import Database
 from tenantry.tenancy import credentials
 from tenantry.tenancy.initialise import initialise
-from tests.functional.tenancy.world import SERVICE_SCOPES, World, settings_in, world
+from tests.functional.tenancy.world import SERVICE_SCOPES, World, world
+from tests.harness.initialised import settings_in
 from tests.harness.poll import until
 
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,28 +11,27 @@ from tenantry.api.tenancy.v1 import tenant_service_pb2 as pb
 from tenantry.kit.errors import TenantryError
 from tenantry.kit.host import hosting
 from tenantry.kit.settings import MeshSettings
-from tenantry.tenancy.initialise import initialise
-from tests.functional.tenancy.world import WITH_TENANTS, Town, World, settings_in
+from tests.functional.tenancy.world import WITH_TENANTS, Town, World
+from tests.harness.forked import Forked
+from tests.harness.initialised import initialised
 from tests.harness.poll import until
 from tests.harness.ports import free_port
 
 
 @contextmanager
-def _process(state: Path, address: str, others: str) -> Generator[subprocess.Popen[bytes]]:
+def _process(state: Path, address: str, others: str) -> Generator[Forked]:
     addresses = {f"TENANTRY_{name.upper()}_ADDRESS": others for name in WITH_TENANTS}
     environment = {**os.environ, **addresses, "TENANTRY_STATE": str(state), "TENANTRY_LISTEN": address}
-    with (state / "log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "tenantry.tenancy"], env=environment, stdout=log, stderr=log)
+    process = Forked(["tenantry.tenancy"], environment, state / "log", state / "log")
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(20)
 
 
 async def test_a_tenant_is_made_by_the_process_after_the_one_that_was_killed(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
-    await initialise(settings)
+    settings = initialised(tmp_path)
     address, town = f"127.0.0.1:{free_port()}", Town()
     town.held["models"] = asyncio.Event()
     mesh = MeshSettings("127.0.0.1:0", "", {"tenancy": address}, tokens=settings.tokens, drain_s=1.0)

@@ -33,6 +33,7 @@ from tenantry.tenancy import server
 from tenantry.tenancy.initialise import initialise
 from tenantry.tenancy.roles import ROLES, TENANT_ADMIN, TENANT_SERVICE
 from tenantry.tenancy.settings import Settings
+from tests.harness.initialised import initialised, settings_in
 
 WITH_TENANTS = ("quota", "retrieval", "cache", "prompts", "models", "insight")
 Kind = Literal["inprocess", "network"]
@@ -180,24 +181,16 @@ class World:
         return {key.key_id: key.public_key for key in answer.keys}
 
 
-def settings_in(state: Path, *, loopback_issuers: bool = True) -> Settings:
-    """Everything in one folder."""
-    return Settings(
-        sql_url=f"sqlite:///{state}/sql/tenancy.db",
-        secret=state / "secrets" / "tenancy.key",
-        tokens=state / "tokens",
-        operator_key=state / "secrets" / "operator.key",
-        loopback_issuers=loopback_issuers,
-    )
-
-
 @asynccontextmanager
 async def world(
     state: Path, kind: Kind = "inprocess", exporters: Sequence[Any] = (), *, loopback_issuers: bool = True
 ) -> AsyncGenerator[World]:
     """A world with what `state` holds from before, or a new one."""
     settings = settings_in(state, loopback_issuers=loopback_issuers)
-    await initialise(settings)
+    if settings.operator_key.exists():
+        await initialise(settings)
+    else:
+        initialised(state)
     town = Town()
     mesh = MeshSettings("127.0.0.1:0", "", {}, tokens=settings.tokens, drain_s=1.0)
     hosted = [Hosted("tenancy", server.build, settings), *town.hosted()]
