@@ -20,8 +20,9 @@ RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 WITH_EDGE := $(VENV)/.installed-edge
 TOOLS := .tools/.built
-# A file's tests stay together, since they share what was started for them, and so do all that share a mesh (tests/conftest.py).
-SPREAD := -n logical --maxprocesses 4 --dist loadgroup
+# A file's tests stay together, since they share what was started for them, and so do all that share a mesh; in what order, says
+# tests/conftest.py.
+SPREAD := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help
 help: ## list the targets

@@ -44,10 +44,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
-    file."""
+    file. What may take longest begins first, so that no process waits for another at the end."""
+    groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        group = "mesh" if _shares_mesh(item) else item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        group = "mesh" if _shares_mesh(item) else str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
+        groups.setdefault(group, []).append(item)
+    order = sorted(groups.values(), key=_longest_s, reverse=True)
+    items[:] = [item for group in order for item in group]
+
+
+def _longest_s(group: list[pytest.Item]) -> float:
+    """What a group's tests say that they may take: seconds of their own mark, else one each."""
+    marks = [item.get_closest_marker("timeout") for item in group]
+    return sum(1.0 if mark is None else mark.args[0] for mark in marks)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -38,6 +38,9 @@ CLIENT_OPTIONS: list[tuple[str, Any]] = [
 ]
 SERVER_OPTIONS: list[tuple[str, Any]] = [
     *_COMMON,
+    # What a stream may send before anybody reads it. By itself gRPC lets that grow with the line's speed, for strangers too.
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
 

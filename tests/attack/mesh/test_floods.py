@@ -33,7 +33,7 @@ def test_messages_of_36_mb_from_strangers_are_not_taken_into_memory(
         # Envoy has another bound for the question, and says so.
         expected = grpc.StatusCode.INVALID_ARGUMENT if mesh.envoy and code is grpc.StatusCode.OK else code
         assert {call.code() for call in calls} == {expected}
-    assert _most_bytes(gateway.pid) - before < 100 * _MB
+    assert _most_bytes(gateway.pid) - before < 40 * _MB  # a megabyte a stream is on its way
 
 
 def _most_bytes(pid: int) -> int:
