@@ -44,14 +44,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
-    file. What may take longest begins first, so that no process waits for another at the end."""
+    file. Whole meshes and what may take long begin first, so that no process waits for another at the end."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         group = "mesh" if _shares_mesh(item) else str(item.path.relative_to(item.config.rootpath))
         item.add_marker(pytest.mark.xdist_group(group))
         groups.setdefault(group, []).append(item)
-    order = sorted(groups.values(), key=_longest_s, reverse=True)
+    order = sorted(groups.values(), key=lambda group: (_kind(group) in ("unit", "contract"), -_longest_s(group)))
     items[:] = [item for group in order for item in group]
+
+
+def _kind(group: list[pytest.Item]) -> str:
+    return group[0].path.relative_to(group[0].config.rootpath / "tests").parts[0]
 
 
 def _longest_s(group: list[pytest.Item]) -> float:

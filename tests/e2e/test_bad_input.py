@@ -189,9 +189,7 @@ async def test_a_provider_that_hangs_ends_with_the_callers_deadline_and_is_settl
         return limits.GetQuotaUsage(limit_pb.GetQuotaUsageRequest()).requests_running == 0
 
     await until(lambda: bool(records()) and nothing_held(), within_s=20, every_s=0.2, what="an entry, and nothing held")
-    # With Envoy between them the service hears of the client's going, and not of its deadline.
-    late = usage_pb2.OUTCOME_CANCELLED if mesh.envoy else usage_pb2.OUTCOME_DEADLINE
-    assert [record.usage.outcome for record in records()] == [late]
+    assert [record.usage.outcome for record in records()] == [usage_pb2.OUTCOME_DEADLINE]
     # The mesh goes on.
     fake.reply = Reply("All is well.")
     assert client.ask("Again?", **query).text == "All is well."

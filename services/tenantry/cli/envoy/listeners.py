@@ -18,6 +18,8 @@ from tenantry.cli.envoy.settings import (
 )
 from tenantry.cli.envoy.transcoding import transcoder
 
+# A service ends a call by its longest time, and says so; this much later Envoy ends one of a service that does not.
+_LATE_S = 10
 # What the transcoder makes of a service's refusal, without the details, which stand in the header `grpc-status-details-bin`.
 _JSON_REFUSAL: Message = {"json_format": {"code": "%GRPC_STATUS_NUMBER%", "message": "%LOCAL_REPLY_BODY%"}}
 
@@ -59,6 +61,8 @@ def _connections(name: str, settings: Settings, http_filters: list[Message]) -> 
         path_with_escaped_slashes_action="REJECT_REQUEST",
         common_http_protocol_options={
             "idle_timeout": seconds(IDLE_CONNECTION_S),
+            # Here, and not at the routes: there Envoy would tell the service this time in place of the client's own deadline.
+            "max_stream_duration": seconds(LONGEST_S + _LATE_S),
             "headers_with_underscores_action": "REJECT_REQUEST",
             "max_headers_count": HEADERS,
         },

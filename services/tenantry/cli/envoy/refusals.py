@@ -25,6 +25,7 @@ def refusals(addresses: Mapping[str, str]) -> Message:
             {"and_filter": {"filters": [_flags(_NO_AUTHORIZATION), _status(503)]}}, _away("tenancy"), may_be_theirs=True
         ),
         _mapper(_flags(_LATE), DeadlineExceeded()),
+        _mapper(_status(408), DeadlineExceeded()),
         _mapper(_status(413), InvalidArgument("", "the message is too large", reason=Reason.TOO_LARGE)),
     ]
     for service in addresses:

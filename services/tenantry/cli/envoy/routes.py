@@ -2,7 +2,7 @@
 
 from tenantry.cli.envoy.clusters import HEALTH, WATCHED_HEALTH
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
-from tenantry.cli.envoy.settings import LONGEST_S, QUESTION_BYTES
+from tenantry.cli.envoy.settings import QUESTION_BYTES
 from tenantry.kit import call, contracts, envoy
 from tenantry.kit.access import service_of
 
@@ -11,8 +11,6 @@ SMALL = "envoy.filters.http.buffer"
 # Envoy's own id of the request, in our words.
 REQUEST_ID = "req_%REQ(X-REQUEST-ID)%"
 _HEALTH = {"/grpc.health.v1.Health/Check": HEALTH, "/grpc.health.v1.Health/Watch": WATCHED_HEALTH}
-# A service ends a call by then, and says so; this is for one that does not.
-_LATE_S = 10
 
 
 def routes(*, grpc: bool) -> Message:
@@ -39,7 +37,6 @@ def _rpc(path: str, only: Message) -> Message:
         "route": {
             "cluster": service_of(path),
             "timeout": seconds(0),
-            "max_stream_duration": {"max_stream_duration": seconds(LONGEST_S + _LATE_S)},
             "rate_limits": [{"actions": _whose()}],
         },
     }
@@ -66,6 +63,10 @@ def _health(path: str, cluster: str) -> Message:
     return {
         "name": path,
         "match": {"path": path, "grpc": {}},
-        "route": {"cluster": cluster, "timeout": seconds(0)},
+        "route": {
+            "cluster": cluster,
+            "timeout": seconds(0),
+            "max_stream_duration": {"max_stream_duration": seconds(0)},
+        },
         "typed_per_filter_config": {AUTHORIZATION: open_to_all, SMALL: small["typed_config"]},
     }
