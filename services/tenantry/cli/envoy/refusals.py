@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tenantry.cli.envoy.proto import Message, header
 from tenantry.cli.envoy.routes import REQUEST_ID
+from tenantry.cli.envoy.settings import LONGEST_S
 from tenantry.kit import call, envoy
 from tenantry.kit.errors import DeadlineExceeded, InvalidArgument, Reason, ResourceExhausted, TenantryError, Unavailable
 
@@ -25,7 +26,6 @@ def refusals(addresses: Mapping[str, str]) -> Message:
             {"and_filter": {"filters": [_flags(_NO_AUTHORIZATION), _status(503)]}}, _away("tenancy"), may_be_theirs=True
         ),
         _mapper(_flags(_LATE), DeadlineExceeded()),
-        _mapper(_status(408), DeadlineExceeded()),
         _mapper(_status(413), InvalidArgument("", "the message is too large", reason=Reason.TOO_LARGE)),
     ]
     for service in addresses:
@@ -33,7 +33,7 @@ def refusals(addresses: Mapping[str, str]) -> Message:
             "header_filter": {"header": {"name": ":path", "string_match": {"prefix": f"/tenantry.api.{service}."}}}
         }
         mappers.append(_mapper({"and_filter": {"filters": [_flags(_AWAY), theirs]}}, _away(service)))
-    mappers.append(_mapper(_status(100, "GE"), None))
+    mappers += [_mapper(_late(), DeadlineExceeded()), _mapper(_status(100, "GE"), None)]
     return {"mappers": mappers}
 
 
@@ -54,6 +54,12 @@ def _mapper(filter: Message, error: TenantryError | None, *, may_be_theirs: bool
 
 def _flags(flags: tuple[str, ...]) -> Message:
     return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _late() -> Message:
+    """Envoy's end of a call that its service does not end: it has no flag of its own."""
+    value = {"default_value": LONGEST_S * 1000, "runtime_key": "edge.late"}
+    return {"duration_filter": {"comparison": {"op": "GE", "value": value}}}
 
 
 def _status(code: int, op: str = "EQ") -> Message:
