@@ -18,8 +18,11 @@ import httpx
 import pytest
 from google.rpc import status_pb2
 
+from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from tenantry.api.insight.v1 import usage_service_pb2 as usage_pb
+from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
 from tenantry.cli.envoy.settings import CONNECTIONS, JSON_BYTES
@@ -28,12 +31,14 @@ from tenantry.kit.owner import Tenant
 from tenantry.kit.status import DETAILS
 from tenantry.quota.tiers import CALLS
 from tests.attack.mesh.contracts import request_for, rpcs
+from tests.e2e.conftest import Client, register
 from tests.harness import http2
 from tests.harness.calls import use_up_now
 from tests.harness.envoy import Envoy, edge_token, envoy_beside
 from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
 from tests.harness.poll import until
 from tests.harness.ports import free_port
+from tests.harness.provider import ProviderServer, Reply
 
 DOCUMENTS = {"hours": "# Hours\n\nThe shop opens at nine o'clock in the morning."}
 GENERATE = "/tenantry.api.gateway.v1.GatewayService/GenerateContent"
@@ -224,6 +229,28 @@ def test_a_json_message_that_is_too_large_is_refused_with_the_limit(doors: Doors
     headers = {"Authorization": f"Bearer {doors.own.key}"}
     refused = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body, headers=headers, timeout=20)
     assert refused.status_code == 400 and refused.json()["code"] == 3, refused.text
+
+
+@pytest.mark.parametrize("door", ["kit", "envoy"])
+async def test_a_clients_deadline_reaches_the_service_as_a_deadline(
+    doors: Doors, fake: ProviderServer, door: str
+) -> None:
+    own = doors.mesh.tenant()
+    client = Client(doors.mesh, own, doors.mesh.channel(own.key))
+    register(client, fake, "outside")
+    fake.reply = Reply("one two three", hang_after=1)
+    request = pb.StreamGenerateContentRequest(query=pb.GenerationQuery(question="?", model="outside"))
+    asking = stub_of(GatewayServiceStub, doors.channels[door])
+    with pytest.raises(grpc.RpcError):
+        list(asking.StreamGenerateContent(request, metadata=bearer(own.key), timeout=1.5))
+    usage = stub_of(UsageServiceStub, client.channel)
+
+    def outcomes() -> list[int]:
+        found = usage.ListUsageRecords(usage_pb.ListUsageRecordsRequest()).records
+        return [record.usage.outcome for record in found]
+
+    await until(lambda: bool(outcomes()), within_s=20, every_s=0.2, what="an entry")
+    assert outcomes() == [usage_pb2.OUTCOME_DEADLINE]
 
 
 async def test_a_connection_more_than_it_takes_is_closed_and_the_others_go_on(doors: Doors, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tenantry.kit.errors import DeadlineExceeded, InvalidArgument, Reason, Resou
 # https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability/access_log/usage, `RESPONSE_FLAGS`.
 _OVERFLOW = ("UO",)
 _AWAY = ("UF", "UH", "UC", "UR", "LR", "NC")
-_LATE = ("UT", "SI", "UMSDR")
+_LATE = ("UT", "SI")
 _NO_LIMIT = ("RLSE",)
 _NO_AUTHORIZATION = ("UAEX",)
 
