@@ -22,7 +22,7 @@ WITH_EDGE := $(VENV)/.installed-edge
 TOOLS := .tools/.built
 # A file's tests stay together, since they share what was started for them, and so do all that share a mesh; in what order, says
 # tests/conftest.py.
-SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+SPREAD := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help
 help: ## list the targets

@@ -41,12 +41,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mesh", [chosen] if chosen else ["cohosted", "processes"], indirect=True, scope="session")
 
 
-@pytest.hookimpl(optionalhook=True)  # `make attack` runs without pytest-xdist
-def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: one process more than there are cores, since tests wait for a quarter of their time."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs in one of the processes of `make test`: all that share a mesh, so that each topology is started once; else a
