@@ -4,7 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tenantry.kit.owner import Owner, Platform, Tenant
-from tenantry.quota.entries import Ask, Batch, CallLimit, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
+from tenantry.quota.entries import (
+    Ask,
+    Batch,
+    CallLimit,
+    Demand,
+    Held,
+    Limits,
+    OutboxFull,
+    Refused,
+    Renewed,
+    Settled,
+    TenantLimits,
+    Used,
+)
 
 # The most that a batch of the outbox holds; behind one that is full there may be more.
 ENTRIES_A_BATCH = 200
@@ -13,24 +26,27 @@ ENTRIES_A_BATCH = 200
 class Books(Protocol):
     """Counters and holds. Each method is one step that happens whole or not at all; `holds.py` says what it does."""
 
-    async def reserve(self, owner: Tenant, ask: Ask, limits: Limits) -> Held | Refused | OutboxFull:
+    async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
         """Check and take all limits, all or none; the same nonce gets the same hold."""
         ...
 
-    async def renew(self, owner: Tenant, reservation: str) -> int:
-        """The microsecond when the hold ends now; 0 when there is no such hold."""
+    async def renew(
+        self, owner: Tenant, reservation: str, output_tokens: int, demand: Demand | None
+    ) -> Renewed | Refused | None:
+        """Move the hold's end, and hold more if so much output wants it; None when there is no such hold."""
         ...
 
-    async def commit(self, owner: Tenant, held_tokens: int, settled: Settled) -> bool:
-        """Settle and append to the outbox; False if it was settled before."""
+    async def commit(self, owner: Tenant, model: str, settled: Settled) -> bool:
+        """Settle and append to the outbox; False if it was settled before. `model` learns how long its answers are; "" when
+        this one doesn't say."""
         ...
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
         """Give a hold back; False if there is no such hold."""
         ...
 
-    async def use(self, owner: Tenant, limits: Limits) -> Use:
-        """How much of each limit is free now."""
+    async def use(self, owner: Tenant, demand: Demand) -> tuple[tuple[Used, ...], ...]:
+        """What the limits of each subject have given."""
         ...
 
     async def forget(self, owner: Tenant) -> int:
