@@ -1,7 +1,7 @@
 """How long a tenant's answers of one model are: the rule of `scripts/expected_output.lua`, and its executable specification.
 
-A histogram of the settled outputs whose classes grow by a fifth each. When it holds MOST_SAMPLES all counts are halved, so
-that a change in what a tenant asks for shows after some hundred answers, and it stays small. A hold takes the smaller of what
+A histogram of the settled outputs whose classes grow by a fifth each. When it holds MOST_SAMPLES, and once a day, all counts are
+halved, so that a change in what a tenant asks for shows after some hundred answers, and what is not used any more goes. A hold takes the smaller of what
 the request allows and the 95th percentile; who needs more is charged for more as its answer grows (`holds.py`).
 """
 
@@ -31,14 +31,17 @@ def class_of(tokens: int) -> int:
 
 def add(outputs: Outputs, tokens: int) -> Outputs:
     """The histogram with one more answer."""
-    counts = {**outputs.classes}
-    samples = outputs.samples
-    if samples >= MOST_SAMPLES:
-        counts = {largest: count // 2 for largest, count in counts.items() if count // 2 > 0}
-        samples = sum(counts.values())
+    if outputs.samples >= MOST_SAMPLES:
+        outputs = halved(outputs)
     largest = class_of(tokens)
-    counts[largest] = counts.get(largest, 0) + 1
-    return Outputs(samples + 1, dict(sorted(counts.items())))
+    counts = {**outputs.classes, largest: outputs.classes.get(largest, 0) + 1}
+    return Outputs(outputs.samples + 1, dict(sorted(counts.items())))
+
+
+def halved(outputs: Outputs) -> Outputs:
+    """The histogram with half the weight."""
+    counts = {largest: count // 2 for largest, count in outputs.classes.items() if count // 2 > 0}
+    return Outputs(sum(counts.values()), counts)
 
 
 def expected(outputs: Outputs | None, most: int) -> int:

@@ -35,10 +35,10 @@ _LEAST_MORE = 64
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long a hold lasts without renewal, how long ends and nonces are remembered, after how long without a
-    reservation counters that say nothing (no holds, full buckets) are forgotten, how many ended things a call looks
-    at, how many entries an outbox may have before new holds are refused, how many counters a crowd may have, and after how
-    long without an answer it is forgotten how long answers are."""
+    """How long a hold lasts without renewal, how long ends and nonces are remembered, how often
+    counters that say nothing (no holds, full buckets) are forgotten, how many ended things a call looks at, how many entries
+    an outbox may have before new holds are refused, how many counters a crowd may have, and how often half of what is known
+    of the lengths of answers is forgotten."""
 
     hold_us: int = 60_000_000
     remember_us: int = 120_000_000
@@ -158,8 +158,8 @@ class Holds:
                 self._owe(now_us, ended, used if lapsed else _above(used, ended.amounts))
             self._remember(now_us, reservation, "c")
         if outputs:
+            self.ends.setdefault("o" + outputs, now_us + self.terms.outputs_us)
             self.outputs[outputs] = expected_output.add(self.outputs.get(outputs, Outputs()), used.output)
-            self.ends["o" + outputs] = now_us + self.terms.outputs_us
         self.outbox.append(Appended(entry, now_us))
         return True
 
@@ -201,7 +201,7 @@ class Holds:
             elif kind == "t":
                 self._forget_idle(now_us, name, member)
             elif kind == "o":
-                del self.outputs[name]
+                self._forget_outputs(now_us, name, member)
             else:
                 self.ended.pop(name, None)
         return len(due)
@@ -269,6 +269,12 @@ class Holds:
         else:
             self.ends[member] = now_us + self.terms.idle_us
 
+    def _forget_outputs(self, now_us: int, field: str, member: str) -> None:
+        outputs = expected_output.halved(self.outputs.pop(field))
+        if outputs.samples:
+            self.outputs[field] = outputs
+            self.ends[member] = now_us + self.terms.outputs_us
+
     def _settle(self, now_us: int, reservation: str, hold: Hold, used: Amounts, how: str) -> None:
         """End a hold that used this much of what it held."""
         left = _above(hold.amounts, used)
@@ -296,10 +302,11 @@ class Holds:
                 self.counters[name] = rules.owe(rules.as_known(counters, now_us), now_us, amounts)
 
     def _save(self, now_us: int, field: str, counters: Counters) -> None:
-        if field not in self.counters and counters.crowd:
-            self.crowds[counters.crowd] = self.crowds.get(counters.crowd, 0) + 1
+        if field not in self.counters:
+            self.ends["t" + field] = now_us + self.terms.idle_us
+            if counters.crowd:
+                self.crowds[counters.crowd] = self.crowds.get(counters.crowd, 0) + 1
         self.counters[field] = counters
-        self.ends["t" + field] = now_us + self.terms.idle_us
 
     def _drop(self, field: str) -> None:
         crowd = self.counters.pop(field).crowd

@@ -24,7 +24,7 @@ from tenantry.quota.entries import (
 )
 from tenantry.quota.holds import Terms
 
-_PARTS = ("head", "gcra", "budgets", "expected_output", "counters", "holds")
+_PARTS = ("head", "gcra", "budgets", "expected_output", "counters", "holds", "endings")
 _A_PAGE = 200
 _SWEPT_AT_ONCE = 200
 

@@ -1,5 +1,5 @@
--- The rule of counters.py. Counters are {number, running, crowd or '', then in the order of MEASURES four rates and four budgets},
--- each 0 where nothing is limited. A rate is a bucket (gcra.lua) with its last warning behind. Limits are {rate, burst, rate, burst,
+-- The rule of counters.py; what settling needs of it is in endings.lua. Counters are {number, running, crowd or '', then in the order
+-- of MEASURES four rates and four budgets}, each 0 where nothing is limited. A rate is a bucket (gcra.lua) with its last warning behind. Limits are {rate, burst, rate, burst,
 -- rate, burst, rate, burst, budget, budget, budget, budget, concurrent}; amounts are {requests, tokens, input, output, cost}.
 local FIRST_RATE, FIRST_BUDGET, LAST = 4, 8, 11
 local CONCURRENT = 9
@@ -7,10 +7,6 @@ local HOUR_US = 3600000000
 local PERCENT = {50, 80, 100}
 -- Which of the amounts each counter counts.
 local COUNTED = {[4] = 1, [5] = 2, [6] = 3, [7] = 4, [8] = 2, [9] = 2, [10] = 5, [11] = 5}
-
-local function per_minute_of(limits, place)
-  return limits[2 * place - 7]
-end
 
 -- The burst of a rate, the amount of a budget.
 local function most_of(limits, place)
@@ -20,7 +16,7 @@ end
 local function counters_at(counters, limits, calendar, crowd)
   counters = counters or {0, 0, crowd, 0, 0, 0, 0, 0, 0, 0, 0}
   for place = FIRST_RATE, FIRST_BUDGET - 1 do
-    local rate = per_minute_of(limits, place)
+    local rate = limits[2 * place - 7]
     if rate == 0 then
       counters[place] = 0
     elseif counters[place] == 0 then
@@ -37,14 +33,6 @@ local function counters_at(counters, limits, calendar, crowd)
     end
   end
   return counters
-end
-
-local function leak_as_known(counters)
-  for place = FIRST_RATE, FIRST_BUDGET - 1 do
-    if counters[place] ~= 0 then
-      leak(counters[place], counters[place][2])
-    end
-  end
 end
 
 -- Adds {subject, measure, used, wait} for each limit that refuses; says which places are full until some time.
@@ -82,32 +70,10 @@ local function counters_take(counters, amounts)
   counters[2] = counters[2] + amounts[1]
 end
 
-local function counters_give_back(counters, number, amounts)
-  for place = FIRST_RATE, LAST do
-    if counters[place] == 0 then
-    elseif place < FIRST_BUDGET then
-      give_back(counters[place], number, amounts[COUNTED[place]])
-      close(counters[place], number)
-    else
-      budget_give_back(counters[place], number, amounts[COUNTED[place]])
-    end
-  end
-end
-
-local function counters_owe(counters, amounts)
-  local number = counters[1] + 1
-  counters[1] = number
-  for place = FIRST_RATE, LAST do
-    if counters[place] == 0 then
-    elseif place < FIRST_BUDGET then
-      owe(counters[place], number, amounts[COUNTED[place]])
-    else
-      budget_owe(counters[place], number, amounts[COUNTED[place]])
-    end
-  end
-end
-
 local function steps_of(amount, most)
+  if amount < most - amount then
+    return 0
+  end
   local rest = most % 10
   local tens, steps = (most - rest) / 10, 0
   for _, tenths in ipairs({5, 8, 10}) do
@@ -126,34 +92,14 @@ local function add_warnings(warnings, subject, counters, limits, full)
     if counter ~= 0 then
       local is_rate, most = place < FIRST_BUDGET, most_of(limits, place)
       local steps = full[place] and 3 or steps_of(is_rate and level(counter) or counter[2], is_rate and most * UNITS or most)
-      local warned = is_rate and divided(now, HOUR_US) * 4 + steps or steps
-      local at = is_rate and 5 or 4
-      if steps > 0 and warned > counter[at] then
-        counter[at] = warned
-        warnings[#warnings + 1] = {subject, place - FIRST_RATE, PERCENT[steps]}
+      if steps > 0 then
+        local warned, at = is_rate and divided(now, HOUR_US) * 4 + steps or steps, is_rate and 5 or 4
+        if warned > counter[at] then
+          counter[at] = warned
+          warnings[#warnings + 1] = {subject, place - FIRST_RATE, PERCENT[steps]}
+        end
       end
     end
   end
   return #warnings > before
 end
-
-local function warned_percent(counters, place)
-  local counter = counters[place]
-  if place >= FIRST_BUDGET then
-    return PERCENT[counter[4]] or 0
-  end
-  return divided(counter[5], 4) == divided(now, HOUR_US) and PERCENT[counter[5] % 4] or 0
-end
-
-local function says_nothing(counters)
-  for place = FIRST_RATE, LAST do
-    local counter = counters[place]
-    if counter ~= 0 then
-      if place < FIRST_BUDGET and #counter[4] > 0 or place >= FIRST_BUDGET and counter[2] > 0 and counter[1] > now then
-        return false
-      end
-    end
-  end
-  return counters[2] == 0
-end
-

@@ -5,7 +5,7 @@
 local field, which = ARGV[8], ARGV[9]
 local key = which == '1' and HOLDS or which == '2' and COUNTERS or OUTPUTS
 local page = redis.call('HSCAN', key, ARGV[10], 'COUNT', ARGV[11])
-local lapsed = 0
+local endings, lapsed = made_endings(), 0
 for place = 1, #page[2], 2 do
   local name, packed = page[2][place], page[2][place + 1]
   if redis.call('HEXISTS', key, name) == 0 then
@@ -13,12 +13,12 @@ for place = 1, #page[2], 2 do
   elseif which == '1' then
     local hold = cmsgpack.unpack(packed)
     if hold[1][1][2][1] == field then
-      settle(name, hold, NOTHING, 'l')
+      endings.settle(name, hold, {0, 0, 0, 0, 0}, 'l')
       lapsed = lapsed + 1
     end
   elseif string.sub(name, 1, #field) == field then
     if which == '2' then
-      drop(name, cmsgpack.unpack(packed))
+      endings.drop(name, cmsgpack.unpack(packed))
     else
       redis.call('HDEL', OUTPUTS, name)
       redis.call('ZREM', ENDS, 'o' .. name)

@@ -1,4 +1,4 @@
--- The rule of gcra.py. A bucket is {at, rate, closed (0 or 1), {number, units, number, units, ...}}, oldest charge first; what
+-- The rule of gcra.py; what settling needs of it is in endings.lua. A bucket is {at, rate, closed (0 or 1), {number, units, number, units, ...}}, oldest charge first; what
 -- follows in it is for counters.lua.
 local UNITS, MOST_UNITS, MOST_AMOUNT, MOST_CHARGES = 60000000, 9000000000000000, 100000000, 128
 
@@ -11,11 +11,6 @@ local function level(bucket)
   return sum
 end
 
-local function pop(charges)
-  charges[#charges] = nil
-  charges[#charges] = nil
-end
-
 local function leak(bucket, rate)
   local leaked = math.min(bucket[2], rate) * math.max(0, now - bucket[1])
   local charges = bucket[4]
@@ -26,7 +21,8 @@ local function leak(bucket, rate)
       break
     end
     leaked = leaked - units
-    pop(charges)
+    charges[#charges] = nil
+    charges[#charges] = nil
     bucket[3] = 0
   end
   bucket[1] = math.max(now, bucket[1])
@@ -66,48 +62,5 @@ end
 local function take(bucket, number, amount)
   if amount > 0 then
     push(bucket, number, amount * UNITS, 0)
-  end
-end
-
-local function owe(bucket, number, amount)
-  local units = math.min(math.min(amount, MOST_AMOUNT) * UNITS, MOST_UNITS - level(bucket))
-  if units > 0 then
-    push(bucket, number, units, 1)
-  end
-end
-
-local function give_back(bucket, number, amount)
-  local charges, left = bucket[4], amount * UNITS
-  local place = #charges
-  while place > 0 and charges[place - 1] > number do
-    place = place - 2
-  end
-  while place > 0 and left > 0 do
-    local units = charges[place]
-    if units > left then
-      charges[place] = units - left
-      break
-    end
-    left = left - units
-    if place == #charges then
-      bucket[3] = 0
-    end
-    table.remove(charges, place - 1)
-    table.remove(charges, place - 1)
-    place = place - 2
-  end
-end
-
-local function close(bucket, number)
-  local charges = bucket[4]
-  for place = 2, #charges, 2 do
-    if charges[place - 1] == number then
-      if place == #charges then
-        bucket[3] = 1
-      else
-        join(charges, place)
-      end
-      return
-    end
   end
 end

@@ -1,5 +1,5 @@
--- What all of quota's scripts share; the store puts head, gcra, budgets, expected_output, counters and holds before each. Each is
--- the rule of the Python file of its name, line by line; names of functions differ where one chunk holds them all.
+-- What all of quota's scripts share; the store puts head, gcra, budgets, expected_output, counters, holds and endings before
+-- each. They are the rules of the Python files, line by line; names differ where one chunk holds them all.
 --
 -- KEYS    one bucket's state, the same fixed set for every script (keys.py):
 --   1 counters  hash    subject of limits -> {newest number, running, crowd, four rates, four budgets} (counters.lua)
@@ -41,4 +41,3 @@ local function divided_up(a, b)
   local rest = math.fmod(a, b)
   return (a - rest) / b + (rest > 0 and 1 or 0)
 end
-

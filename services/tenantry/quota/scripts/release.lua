@@ -5,5 +5,5 @@ local packed = redis.call('HGET', HOLDS, ARGV[8])
 if not packed then
   return {now, appended, 0}
 end
-settle(ARGV[8], cmsgpack.unpack(packed), NOTHING, 'r')
+made_endings().settle(ARGV[8], cmsgpack.unpack(packed), {0, 0, 0, 0, 0}, 'r')
 return {now, appended, 1}

@@ -1,6 +1,14 @@
 -- What each subject's limits have given. Writes nothing.
 -- ARGV    1-7 terms, 8 demand (JSON)
 -- RESULT  {now, 0, for each subject {measure, used, free in microseconds, warned percent, measure, ...}}
+local function warned_percent(counters, place)
+  local counter = counters[place]
+  if place >= FIRST_BUDGET then
+    return PERCENT[counter[4]] or 0
+  end
+  return divided(counter[5], 4) == divided(now, HOUR_US) and PERCENT[counter[5] % 4] or 0
+end
+
 local demand = cjson.decode(ARGV[8])
 local answer = {now, 0}
 for _, subject in ipairs(demand[3]) do
