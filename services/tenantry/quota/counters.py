@@ -69,9 +69,7 @@ def waits(counters: Counters, now_us: int, amounts: Amounts, limits: Limits) -> 
     for name, rate, amount, (_, burst) in zip(RATES, counters.rates, _of_rates(amounts), limits.rates, strict=True):
         if rate and amount > 0 and (wait_us := gcra.wait_us(rate.bucket, amount, burst)):
             found.append((name, used(rate), wait_us))
-    for name, budget, amount, most in zip(
-        BUDGETS, counters.budgets, _of_budgets(amounts), limits.budgets, strict=True
-    ):
+    for name, budget, amount, most in zip(BUDGETS, counters.budgets, _of_budgets(amounts), limits.budgets, strict=True):
         if budget and (wait_us := budgets.wait_us(budget, now_us, amount, most)):
             found.append((name, budget.used, wait_us))
     if amounts.requests and 0 < limits.concurrent_requests <= counters.running:

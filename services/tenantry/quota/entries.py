@@ -55,6 +55,16 @@ NO_OVERRIDES = Limits()
 
 
 @dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """What administrators set for a tenant: limits of its own, the time zone of its days and months, and its weight where
+    calls wait (0: the tier's)."""
+
+    overrides: Limits
+    time_zone: str = "UTC"
+    queue_weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Limits of an organisation (`tenant` is "") or a tenant, narrowed to an API key, an end user ("*": each by itself), a
     model, or several of these; "" is any. `version` counts its writes."""

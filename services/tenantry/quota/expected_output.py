@@ -1,8 +1,9 @@
 """How long a tenant's answers of one model are: the rule of `scripts/expected_output.lua`, and its executable specification.
 
-A histogram of the settled outputs whose classes grow by a fifth each. When it holds MOST_SAMPLES, and once a day, all counts are
-halved, so that a change in what a tenant asks for shows after some hundred answers, and what is not used any more goes. A hold takes the smaller of what
-the request allows and the 95th percentile; who needs more is charged for more as its answer grows (`holds.py`).
+A histogram of the settled outputs whose classes grow by a fifth each. When it holds MOST_SAMPLES, and once a day, all counts
+are halved, so that a change in what a tenant asks for shows after some hundred answers, and what is not used any more goes. A
+hold takes the smaller of what the request allows and the 95th percentile; who needs more is charged for more as its answer
+grows (`holds.py`).
 """
 
 from collections.abc import Mapping

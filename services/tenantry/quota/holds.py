@@ -100,9 +100,7 @@ class Holds:
     outputs: dict[str, Outputs] = field(default_factory=dict[str, Outputs])
     crowds: dict[str, int] = field(default_factory=dict[str, int])
 
-    def reserve(
-        self, now_us: int, nonce: str, outputs: str, ask: Ask, demand: Demand
-    ) -> Held | Refused | OutboxFull:
+    def reserve(self, now_us: int, nonce: str, outputs: str, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
         """Check and take all limits, all or none. `outputs` names the histogram of the tenant's answers of this model."""
         self.sweep(now_us, self.terms.sweep_most)
         known = self.nonces.get(nonce)

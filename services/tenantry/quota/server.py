@@ -19,23 +19,24 @@ from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
 from tenantry.quota.calls import Calls
-from tenantry.quota.entries import TenantLimits
+from tenantry.quota.entries import Rules, TenantLimits
+from tenantry.quota.in_force import InForce
 from tenantry.quota.keys import BUCKETS
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.reservations import Reservations
-from tenantry.quota.service import (
-    CallService,
-    LimitService,
-    RateLimitService,
-    ReservationService,
-    SettlementService,
-)
+from tenantry.quota.rule_setting import RuleSetting
+from tenantry.quota.service.calls import CallService, RateLimitService
+from tenantry.quota.service.limits import LimitService
+from tenantry.quota.service.reservations import ReservationService
+from tenantry.quota.service.settlements import SettlementService
 from tenantry.quota.settings import Settings
 from tenantry.quota.settlements import Settlements, Upkeep
 from tenantry.quota.store_redis import RedisBooks
 from tenantry.quota.store_redis_calls import RedisCallCounters
 from tenantry.quota.store_sql import KIND, SqlTenants
+from tenantry.quota.store_sql_rules import KIND as RULES_KIND
+from tenantry.quota.store_sql_rules import SqlRules
 from tenantry.quota.tenants import TenantLifecycle
 
 
@@ -53,18 +54,22 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         outbox = RedisOutbox(connection, books.grown)
         tenants = SqlTenants(database)
         remembered: Memory[TenantLimits | None] = Memory(KIND, tenants.find, settings.remembered)
-        poller = Poller(database, [remembered])
-        limits = QuotaLimits(tenants, books, remembered.get, remembered.drop)
+        rules = SqlRules(database)
+        shared: Memory[Rules] = Memory(RULES_KIND, rules.of_organisation, settings.remembered)
+        poller = Poller(database, [remembered, shared])
+        in_force = InForce(remembered.get, shared.get, clock)
+        limits = QuotaLimits(tenants, books, in_force, remembered.get, shared.get, remembered.drop)
+        rule_setting = RuleSetting(rules, tenants, limits, remembered.drop, shared.drop)
         tenant_lifecycle = TenantLifecycle(tenants, books, remembered.drop)
         upkeep = Upkeep(books, outbox, clock)
-        reservations = ReservationService(Reservations(books, remembered.get, secret))
+        reservations = ReservationService(Reservations(books, in_force, secret))
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
         calls = Calls(RedisCallCounters(connection), remembered.get)
         yield Room(
             "quota",
             [
                 (add_ReservationServiceServicer_to_server, reservations),
-                (add_LimitServiceServicer_to_server, LimitService(limits)),
+                (add_LimitServiceServicer_to_server, LimitService(limits, rule_setting)),
                 (add_SettlementServiceServicer_to_server, settlements),
                 (add_CallServiceServicer_to_server, CallService(calls)),
                 (add_RateLimitServiceServicer_to_server, RateLimitService(calls)),

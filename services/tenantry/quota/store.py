@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tenantry.kit.owner import Owner, Platform, Tenant
+from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
 from tenantry.quota.entries import (
     Ask,
     Batch,
     CallLimit,
     Demand,
     Held,
-    Limits,
     OutboxFull,
     Refused,
     Renewed,
+    Rule,
+    Rules,
     Settled,
     TenantLimits,
+    TenantSettings,
     Used,
 )
 
@@ -105,6 +107,30 @@ class Tenants(Protocol):
         """Serve it no more; False if it was not served."""
         ...
 
-    async def override(self, owner: Tenant, overrides: Limits, version: int) -> int:
-        """Replace its own limits if they are at `version`; their version now."""
+    async def override(self, owner: Tenant, settings: TenantSettings, version: int) -> int:
+        """Replace its own settings if they are at `version`; their version now."""
+        ...
+
+
+class LimitRules(Protocol):
+    """Rules of limits. Their owner is a tenant, or without an id its organisation. Writes name the version that was read."""
+
+    async def of_organisation(self, organisation: str) -> Rules:
+        """All rules of the organisation itself."""
+        ...
+
+    async def serves(self, owner: Organisation) -> bool:
+        """Whether quota serves any tenant of the organisation."""
+        ...
+
+    async def page(self, owner: Tenant, after: tuple[str, str, str] | None, size: int) -> Sequence[Rule]:
+        """Rules in the order of key, end user and model, after these."""
+        ...
+
+    async def put(self, rule: Rule, version: int) -> Rule:
+        """Replace the rule about the same; the rule as it is now."""
+        ...
+
+    async def remove(self, rule: Rule, version: int) -> None:
+        """Delete the rule about the same."""
         ...

@@ -53,7 +53,12 @@ class RedisBooks:
         self.grown: set[int] = set()
 
     async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
-        names = (keys.nonce_field(owner, ask.nonce), keys.outputs_field(owner, ask.model), ask.reservation, write_ask(ask))
+        names = (
+            keys.nonce_field(owner, ask.nonce),
+            keys.outputs_field(owner, ask.model),
+            ask.reservation,
+            write_ask(ask),
+        )
         amounts = (ask.input_tokens, ask.max_output_tokens, ask.input_price, ask.output_price)
         match await self._run(RESERVE, owner, *names, *amounts, write_demand(demand)):
             case [b"held", text, reserved_us, ends_us, output_tokens, warnings]:

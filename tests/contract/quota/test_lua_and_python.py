@@ -16,9 +16,10 @@ from tenantry.kit.usage import Usage
 from tenantry.quota import keys
 from tenantry.quota.codec import read_ask, read_settled
 from tenantry.quota.counters import Counters
-from tenantry.quota.entries import Amounts, Ask, Calendar, Demand, Held, Limits, Settled, Subject
+from tenantry.quota.entries import Amounts, Ask, Demand, Held, Limits, Settled, Subject
 from tenantry.quota.holds import Appended, Holds, Terms
 from tenantry.quota.store_redis import RedisBooks
+from tests.harness.demands import calendar_at, demand_of
 
 # Real time passes in milliseconds, so all periods are of milliseconds, and rates such that milliseconds matter.
 TERMS = Terms(4_000, 9_000, 6_000, sweep_most=3, outbox_most=12, crowd_most=2, outputs_us=20_000)
@@ -33,8 +34,8 @@ LIMITS = (
 _limits = st.sampled_from(LIMITS)
 _amounts = st.integers(0, 60)
 
-# Counters as whole numbers, written out: number, running, crowd, then each rate's time, rate, closed, charges and warning, and each
-# budget; 0 for what is not counted.
+# Counters as whole numbers, written out: number, running, crowd, then each rate's time, rate, closed, charges and warning, and
+# each budget; 0 for what is not counted.
 _DUMP = Script(
     "dump",
     """
@@ -95,15 +96,6 @@ def _flat(counters: Counters) -> list[str]:
     return [str(counters.number), str(counters.running), counters.crowd, *map(str, parts)]
 
 
-def _calendar(now_us: int, day_us: int, month_us: int) -> Calendar:
-    """Days and months of milliseconds, for a caller whose clock is right to a period."""
-    day, month = now_us // day_us * day_us, now_us // month_us * month_us
-    return Calendar(
-        (day - day_us, day, day + day_us, day + 2 * day_us),
-        (month - month_us, month, month + month_us, month + 2 * month_us),
-    )
-
-
 @st.composite
 def _demands(draw: st.DrawFn) -> tuple[Tenant, tuple[Subject, ...], int, int]:
     """A tenant, what its request is counted in, the length of its days and months, and how far the caller's clock is off."""
@@ -148,14 +140,16 @@ class Both(RuleBasedStateMachine):
     def demand(self, drawn: tuple[Tenant, tuple[Subject, ...], int, int]) -> Demand:
         _, subjects, day_us, skew_us = drawn
         now_us = int(time.time() * 1_000_000) + skew_us
-        return Demand(subjects, _calendar(now_us, day_us, 3 * day_us), _calendar(now_us, 4_000, 11_000))
+        return Demand(subjects, calendar_at(now_us, day_us, 3), calendar_at(now_us, 4_000, 3))
 
     @rule(drawn=_demands(), nonce=st.integers(0, 40), held=_amounts, output=_amounts, price=st.integers(0, 10**6))
     def reserve(
         self, drawn: tuple[Tenant, tuple[Subject, ...], int, int], nonce: int, held: int, output: int, price: int
     ) -> None:
         owner, demand = drawn[0], self.demand(drawn)
-        ask = Ask(owner, f"res_{len(self.asks)}", f"n{nonce}", "key", "\u00e9'\"", "m", "req", held, output, price, 10**6)
+        ask = Ask(
+            owner, f"res_{len(self.asks)}", f"n{nonce}", "key", "\u00e9'\"", "m", "req", held, output, price, 10**6
+        )
         answer = self.wait(self.lua.reserve(owner, ask, demand))
         nonce_field = keys.nonce_field(owner, ask.nonce)
         outputs = keys.outputs_field(owner, "m")
@@ -256,9 +250,8 @@ async def test_scripts_and_rules_keep_equally_many_holds_apart(books_url: str) -
     terms = Terms()
     lua, python = RedisBooks(timed, terms), Holds(terms)  # type: ignore[arg-type]
     owner, limits = Tenant("crowd-org", "crowd"), Limits(1, 1_000, 1, 100_000, 1_000)
-    field, outputs = keys.counters_field(owner), keys.outputs_field(owner, "m")
-    calendar = _calendar(0, 1, 1)
-    demand = Demand((Subject(field, "", limits, local=True),), calendar, calendar)
+    outputs = keys.outputs_field(owner, "m")
+    demand = demand_of(owner, limits)
     await redis.execute("DEL", *keys.bucket_keys(keys.bucket_of("crowd-org")))
     try:
         for number in range(300):
@@ -279,8 +272,7 @@ async def test_scripts_and_rules_expect_answers_of_the_same_length(books_redis: 
     lua, python = RedisBooks(timed, terms), Holds(terms)  # type: ignore[arg-type]
     owner, limits = Tenant("length-org", "length"), Limits(1_000_000, 1_000_000, concurrent_requests=10)
     outputs = keys.outputs_field(owner, "m")
-    calendar = _calendar(0, 1, 1)
-    demand = Demand((Subject(keys.counters_field(owner), "", limits, local=True),), calendar, calendar)
+    demand = demand_of(owner, limits)
     await books_redis.execute("DEL", *keys.bucket_keys(keys.bucket_of("length-org")))
     for number in range(450):
         ask = Ask(owner, f"res_{number}", f"n{number}", "key", "", "m", "", 1, 10**8)
