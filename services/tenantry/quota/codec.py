@@ -12,7 +12,8 @@ from tenantry.kit.owner import Tenant
 from tenantry.kit.usage import Usage
 from tenantry.quota.entries import Ask, Calendar, Demand, Limits, Settled
 
-_VERSION = 1
+# 1 had no mark of estimates.
+_VERSION = 2
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _usage = attrgetter(*(field.name for field in fields(Usage)))
 
@@ -27,7 +28,7 @@ def write_ask(ask: Ask) -> bytes:
 
 def read_ask(text: bytes) -> Ask:
     """What `write_ask` wrote."""
-    organisation, tenant, *parts = _read(text)
+    _, organisation, tenant, *parts = _read(text)
     return Ask(Tenant(organisation, tenant), *parts)
 
 
@@ -58,14 +59,15 @@ def _limits(limits: Limits) -> str:
 def write_settled(settled: Settled) -> bytes:
     """The settlement as it is kept in the outbox, without its time, which is the books'."""
     owner = settled.owner
-    parts = (settled.reservation, owner.organisation, owner.id, settled.key_id, settled.end_user)
+    parts = (settled.reservation, owner.organisation, owner.id, settled.key_id, settled.end_user, settled.estimated)
     return _write(*parts, *_usage(settled.usage))
 
 
 def read_settled(text: bytes, settled_us: int) -> Settled:
     """What `write_settled` wrote."""
-    reservation, organisation, tenant, key_id, end_user, *usage = _read(text)
-    return Settled(reservation, Tenant(organisation, tenant), key_id, end_user, False, settled_us, Usage(*usage))
+    version, reservation, organisation, tenant, key_id, end_user, *rest = _read(text)
+    estimated, *usage = rest if version > 1 else (False, *rest)
+    return Settled(reservation, Tenant(organisation, tenant), key_id, end_user, estimated, settled_us, Usage(*usage))
 
 
 def _write(*parts: Any) -> bytes:
@@ -74,8 +76,8 @@ def _write(*parts: Any) -> bytes:
 
 def _read(text: bytes) -> list[Any]:
     version, *parts = json.loads(text)
-    if version != _VERSION:
+    if not 1 <= version <= _VERSION:
         raise StoreFailed(
             f"the books hold an entry of version {version}, and this version of Tenantry knows {_VERSION}"
         )
-    return parts
+    return [version, *parts]

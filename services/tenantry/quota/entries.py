@@ -195,10 +195,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """All limits that refuse."""
+    """All limits that refuse. `under` is what applied where it is less than what was asked about."""
 
     limits: tuple[Full, ...]
     warnings: tuple[Warned, ...] = ()
+    under: Demand | None = None
 
 
 @dataclass(frozen=True, slots=True)

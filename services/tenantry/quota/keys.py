@@ -83,6 +83,11 @@ def schema_key() -> str:
     return redis_key("quota", "schema", Platform())
 
 
+def probe_key() -> str:
+    """What is written to see whether the books take writes."""
+    return redis_key("quota", "probe", Platform())
+
+
 def hints_key() -> str:
     """Which buckets' outboxes grew lately."""
     return redis_key("quota", "hints", Platform())

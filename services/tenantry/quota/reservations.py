@@ -98,7 +98,7 @@ class Reservations:
                 return self._granted(held)
             case Refused() as refused:
                 _warn(refused.warnings, demand, owner)
-                raise refusal(refused, demand)
+                raise refusal(refused, refused.under or demand)
             case OutboxFull():
                 raise ResourceExhausted(
                     Reason.OUTBOX_FULL,
@@ -128,7 +128,7 @@ class Reservations:
                 return renewed
             case Refused() as refused if demand is not None:
                 _warn(refused.warnings, demand, owner)
-                raise refusal(refused, demand)
+                raise refusal(refused, refused.under or demand)
             case _:
                 raise NotFound(
                     Reason.NOT_FOUND, "the reservation was settled, released or has ended", kind="reservation"

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from opentelemetry.metrics import Observation
+
 from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
 from tenantry.api.quota.v1.call_service_pb2_grpc import add_CallServiceServicer_to_server
 from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
-from tenantry.kit import audit_outbox, lifecycle, redis
+from tenantry.kit import audit_outbox, lifecycle, redis, telemetry
 from tenantry.kit.audit_mesh import deliver_by
 from tenantry.kit.changes import Poller
 from tenantry.kit.channel import Mesh
@@ -24,6 +26,7 @@ from tenantry.quota.in_force import InForce
 from tenantry.quota.keys import BUCKETS
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
+from tenantry.quota.presence import Presence
 from tenantry.quota.reservations import Reservations
 from tenantry.quota.rule_setting import RuleSetting
 from tenantry.quota.service.calls import CallService, RateLimitService
@@ -32,9 +35,12 @@ from tenantry.quota.service.reservations import ReservationService
 from tenantry.quota.service.settlements import SettlementService
 from tenantry.quota.settings import Settings
 from tenantry.quota.settlements import Settlements, Upkeep
+from tenantry.quota.standby import Standby
+from tenantry.quota.standby_calls import StandbyCalls
 from tenantry.quota.store_redis import RedisBooks
 from tenantry.quota.store_redis_calls import RedisCallCounters
 from tenantry.quota.store_sql import KIND, SqlTenants
+from tenantry.quota.store_sql_late import SqlLateSettlements
 from tenantry.quota.store_sql_rules import KIND as RULES_KIND
 from tenantry.quota.store_sql_rules import SqlRules
 from tenantry.quota.tenants import TenantLifecycle
@@ -50,8 +56,11 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         await check_books(connection)
         await migrate(database, "tenantry.quota.migrations")
         secret = await asyncio.to_thread(read_or_make, settings.key_file)
-        books = RedisBooks(connection, settings.terms)
-        outbox = RedisOutbox(connection, books.grown)
+        shared_books = RedisBooks(connection, settings.terms)
+        presence = Presence(shared_books.probe, clock, settings.standby)
+        late = SqlLateSettlements(database, clock)
+        books = Standby(shared_books, late, presence, clock, settings.terms)
+        outbox = RedisOutbox(connection, shared_books.grown)
         tenants = SqlTenants(database)
         remembered: Memory[TenantLimits | None] = Memory(KIND, tenants.find, settings.remembered)
         rules = SqlRules(database)
@@ -64,7 +73,12 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         upkeep = Upkeep(books, outbox, clock)
         reservations = ReservationService(Reservations(books, in_force, secret))
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
-        calls = Calls(RedisCallCounters(connection), remembered.get)
+        calls = Calls(StandbyCalls(RedisCallCounters(connection), presence, clock), remembered.get)
+        telemetry.meter.create_observable_gauge(
+            "tenantry.quota.books_away",
+            [lambda _: [Observation(int(presence.away))]],
+            description="1 while this replica goes on without the books",
+        )
         yield Room(
             "quota",
             [
@@ -82,8 +96,11 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 poller.run,
                 upkeep.announce,
                 upkeep.sweep,
+                presence.watch,
+                books.enter,
                 audit_outbox.Sender(database, deliver_by(mesh), clock).run,
             ],
+            parts={"books": lambda: not presence.away},
         )
     finally:
         await connection.close()

@@ -60,6 +60,22 @@ class Books(Protocol):
         ...
 
 
+class LateSettlements(Protocol):
+    """Settlements that wait until the books are back, in SQL."""
+
+    async def put(self, owner: Tenant, settled: Settled) -> bool:
+        """Keep it; False if one of its reservation is kept already. A true one replaces an estimate."""
+        ...
+
+    async def page(self, owner: Platform, estimates_before: float, size: int) -> Sequence[Settled]:
+        """Some of them; of the estimates those that were put before this time (Unix seconds)."""
+        ...
+
+    async def drop(self, owner: Platform, settled: Sequence[Settled]) -> None:
+        """Forget these; a true one that replaced an estimate meanwhile stays."""
+        ...
+
+
 class CallCounters(Protocol):
     """How many calls entered, in counters that nothing else counts in."""
 

@@ -122,6 +122,10 @@ class RedisBooks:
         """Look at up to `most` things in a bucket whose time has come; how many there were."""
         return (await self._run_in(SWEEP, bucket, most))[0]
 
+    async def probe(self) -> None:
+        """Write something; StoreUnavailable while the books take nothing."""
+        await self._redis.execute("SET", keys.probe_key(), 1, "EX", 60)
+
     async def _run(self, script: Script, owner: Tenant, *args: Arg) -> Sequence[Any]:
         return await self._run_in(script, keys.bucket_of(owner.organisation), *args)
 
