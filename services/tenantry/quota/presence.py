@@ -14,7 +14,7 @@ from tenantry.kit.errors import Reason, StoreUnavailable, Unavailable
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
-_RETRY_S = 5.0
+_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,11 @@ from tenantry.api.quota.v1.settlement_service_pb2_grpc import SettlementServiceS
 from tenantry.kit.caller import Caller
 from tenantry.kit.host import Hosted
 from tenantry.quota import server
+from tenantry.quota.presence import StandbyTerms
 from tenantry.quota.settings import Settings
 from tests.harness.room import Kind, Served, caller_of, served
+
+_ALONE = StandbyTerms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,25 @@ class Quota:
         with self.room.calling(caller):
             return await self.limits.GetQuotaUsage(limit_pb.GetQuotaUsageRequest())
 
-    async def override(self, tenant: str, **overrides: int) -> None:
+    async def override(self, tenant: str, version: int = 0, **overrides: int) -> None:
         """Give a tenant limits of its own, as an operator."""
-        request = limit_pb.UpdateQuotaLimitsRequest(tenant=tenant, overrides=limit_pb.QuotaLimits(**overrides))
+        limits = limit_pb.QuotaLimits(**overrides)
+        request = limit_pb.UpdateQuotaLimitsRequest(tenant=tenant, overrides=limits, version=version)
         with self.room.calling(caller_of("", "", scopes={"limits.write"})):
             await self.limits.UpdateQuotaLimits(request)
 
 
-async def serve(books: str, state: Path, kind: Kind, exporters: tuple[SpanExporter, ...] = ()) -> AsyncIterator[Quota]:
+async def serve(
+    books: str,
+    state: Path,
+    kind: Kind,
+    exporters: tuple[SpanExporter, ...] = (),
+    standby: StandbyTerms = _ALONE,
+) -> AsyncIterator[Quota]:
     """Serve quota on these books and onboard two tenants."""
     # The books are shared by all tests.
     number = secrets.token_hex(4)
-    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key")
+    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key", standby=standby)
     async with served(Hosted("quota", server.build, settings), state=state, kind=kind, exporters=exporters) as room:
         callers = [
             caller_of(f"{name}-{number}", f"{name}-{number}-org", scopes={"limits.read"}) for name in ("acme", "globex")

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tenantry.api.quota.v1 import call_service_pb2 as call_pb
 from tenantry.api.quota.v1 import reservation_service_pb2 as pb
 from tenantry.api.quota.v1 import settlement_service_pb2 as settlement_pb
+from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
 from tenantry.quota.presence import StandbyTerms
 from tests.functional.quota.quota_room import Quota, serve
@@ -25,7 +26,8 @@ REQUESTS = 90
 async def quota(own_books: RedisServer, tmp_path: Path) -> AsyncIterator[Quota]:
     """One of three replicas, whose books the test stops and starts."""
     async for running in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(REPLICAS, most_s=60.0)):
-        await running.override(running.acme.tenant, requests_per_minute=REQUESTS, request_burst=REQUESTS)
+        limits = {"requests_per_minute": REQUESTS, "request_burst": REQUESTS, "concurrent_requests": 1_000}
+        await running.override(running.acme.tenant, **limits)
         yield running
 
 
@@ -149,30 +151,33 @@ async def test_a_hold_of_another_replica_alone_is_settled_here(quota: Quota, own
 
 
 async def test_calls_are_counted_alone_too(quota: Quota, own_books: RedisServer) -> None:
-    from tenantry.api.quota.v1 import call_service_pb2 as call_pb
-    from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
-
     own_books.kill()
     calls = CallServiceStub(quota.room.channel(service="gateway"))
     with quota.room.calling(quota.acme):
         await calls.AdmitCall(call_pb.AdmitCallRequest())
 
 
-async def test_after_the_stated_time_nothing_is_admitted(own_books: RedisServer, tmp_path: Path) -> None:
-    async for quota in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(1, most_s=0.3)):
-        own_books.kill()
-        await quota.reserve(quota.acme)
+@pytest.fixture
+async def impatient(own_books: RedisServer, tmp_path: Path) -> AsyncIterator[Quota]:
+    """Goes on alone for a moment only."""
+    async for running in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(1, most_s=0.3)):
+        yield running
 
-        async def closed() -> bool:
-            try:
-                await quota.reserve(quota.acme)
-            except Unavailable as refused:
-                return "0.3 s" in refused.message
-            return False
 
-        await until(closed)
-        own_books.start()
-        await until(lambda: admits(quota), within_s=3)
+async def test_after_the_stated_time_nothing_is_admitted(impatient: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    await impatient.reserve(impatient.acme)
+
+    async def closed() -> bool:
+        try:
+            await impatient.reserve(impatient.acme)
+        except Unavailable as refused:
+            return "0.3 s" in refused.message
+        return False
+
+    await until(closed)
+    own_books.start()
+    await until(lambda: admits(impatient), within_s=3)
 
 
 async def admits(quota: Quota) -> bool:
