@@ -157,13 +157,6 @@ async def test_calls_are_counted_alone_too(quota: Quota, own_books: RedisServer)
         await calls.AdmitCall(call_pb.AdmitCallRequest())
 
 
-@pytest.fixture
-async def impatient(own_books: RedisServer, tmp_path: Path) -> AsyncIterator[Quota]:
-    """Goes on alone for a moment only."""
-    async for running in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(1, most_s=0.3)):
-        yield running
-
-
 async def test_after_the_stated_time_nothing_is_admitted(impatient: Quota, own_books: RedisServer) -> None:
     own_books.kill()
     await impatient.reserve(impatient.acme)

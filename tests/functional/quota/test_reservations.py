@@ -12,12 +12,9 @@ from tenantry.kit.errors import (
     NotFound,
     Reason,
     ResourceExhausted,
-    Unavailable,
 )
 from tests.functional.quota.quota_room import Quota
-from tests.harness.poll import until
 from tests.harness.room import caller_of
-from tests.harness.stores import RedisServer
 
 
 async def test_a_hold_takes_its_ceiling_and_settling_gives_back_the_rest(quota: Quota) -> None:
@@ -146,28 +143,6 @@ async def test_a_text_that_the_ledger_can_not_keep_is_refused_before_it_is_used(
     with quota.room.calling(quota.acme), pytest.raises(InvalidArgument) as refused:
         await quota.reservations.ReserveQuota(request)
     assert refused.value.violations[0][0] == field
-
-
-async def test_books_that_are_away_mean_unavailable_and_holds_are_there_again(
-    quota_on_own_books: Quota, own_books: RedisServer
-) -> None:
-    quota = quota_on_own_books
-    receipt = await quota.reserve(quota.acme)
-    own_books.kill()
-    with pytest.raises(Unavailable) as refused:
-        await quota.reserve(quota.acme)
-    assert refused.value.reason == Reason.STORE_UNAVAILABLE
-    assert refused.value.retry_after_s
-    own_books.start()
-
-    async def settles() -> bool:
-        try:
-            return await quota.commit(receipt)
-        except Unavailable:
-            return False
-
-    await until(settles)
-    assert (await quota.usage(quota.acme)).requests_running == 0
 
 
 async def test_many_at_once_are_admitted_up_to_the_burst(quota: Quota) -> None:
