@@ -64,6 +64,14 @@ def parse_url(url: str) -> Target:
     )
 
 
+def parse_urls(url: str) -> list[Target]:
+    """The same with several `host:port`, commas between: one target for each."""
+    scheme, _, rest = url.partition("://")
+    place, slash, options = rest.partition("/")
+    before, at, hosts = place.rpartition("@")
+    return [parse_url(f"{scheme}://{before}{at}{host}{slash}{options}") for host in hosts.split(",")]
+
+
 class Link(asyncio.Protocol):
     """A live connection, or one that has been lost and answers nothing any more."""
 

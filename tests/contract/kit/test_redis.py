@@ -12,6 +12,7 @@ import pytest
 from redis._parsers.base import BaseParser
 
 from tenantry.kit import redis as kit_redis
+from tenantry.kit import redis_faults, redis_server
 from tenantry.kit.errors import FailedPrecondition, Reason, StoreFailed, StoreUnavailable
 from tenantry.kit.redis import Redis, Script
 from tenantry.kit.redis_link import LostConnection, ReplyError, parse_url
@@ -133,7 +134,7 @@ async def test_a_cancelled_command_is_still_carried_out(books: Redis) -> None:
 async def test_more_calls_than_a_connection_may_have_under_way_are_refused_at_once(
     server: stores.RedisServer, books: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kit_redis, "MOST_DUE", 3)
+    monkeypatch.setattr(redis_server, "MOST_DUE", 3)
     narrow = kit_redis.connect(server.url, store="books", connections=1)
     await narrow.ping()
     slow = [asyncio.create_task(narrow.execute("BLPOP", "nothing", 0.3)) for _ in range(3)]
@@ -148,7 +149,7 @@ async def test_more_calls_than_a_connection_may_have_under_way_are_refused_at_on
 async def test_a_server_that_does_not_answer_is_unavailable_after_a_limited_time(
     server: stores.RedisServer, books: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kit_redis, "ANSWER_S", 0.2)
+    monkeypatch.setattr(redis_server, "ANSWER_S", 0.2)
     waiting = kit_redis.connect(server.url, store="books", connections=1)
     answers = await asyncio.gather(
         waiting.execute("BLPOP", "nothing", 0.8), waiting.execute("GET", "a"), return_exceptions=True
@@ -295,11 +296,11 @@ async def test_books_whose_settings_can_not_be_read_are_refused(server: stores.R
 
 def test_every_exception_of_the_parser_is_mapped() -> None:
     classes = {value for _, value in inspect.getmembers(hiredis, inspect.isclass) if issubclass(value, Exception)}
-    assert classes <= set(kit_redis.TRANSIENT)
+    assert classes <= set(redis_faults.TRANSIENT)
 
 
 def test_every_error_reply_that_redis_py_knows_is_mapped() -> None:
-    assert set(BaseParser.EXCEPTION_CLASSES) <= set(kit_redis.TRANSIENT_CODES)
+    assert set(BaseParser.EXCEPTION_CLASSES) <= set(redis_faults.TRANSIENT_CODES)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_every_error_reply_that_redis_py_knows_is_mapped() -> None:
     ],
 )
 def test_what_may_pass_is_unavailable_and_what_would_repeat_is_a_fault(error: Exception, expected: type) -> None:
-    assert type(kit_redis.translate(error, "books")) is expected
+    assert type(redis_faults.translate(error, "books")) is expected
 
 
 @pytest.mark.parametrize(
