@@ -40,6 +40,8 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None
 
