@@ -7,6 +7,7 @@ Every reservation that was answered is remembered with when Redis says it was ta
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,11 +43,13 @@ class Limit:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was answered. `admitted` is when each reservation was taken, in microseconds of Redis; `settled` what was acknowledged
-    of each; `over` the most that was admitted above the limit in any interval."""
+    """What was answered. `admitted` is when each reservation was taken, in microseconds of Redis; `settled` what was
+    acknowledged of each, and `heard` when, in monotonic seconds; `over` the most that was admitted above the limit in any
+    interval."""
 
     admitted: dict[str, int] = field(default_factory=dict[str, int])
     settled: dict[str, int] = field(default_factory=dict[str, int])
+    heard: dict[str, float] = field(default_factory=dict[str, float])
     refused: int = 0
     unavailable: int = 0
     lost: list[str] = field(default_factory=list[str])
@@ -129,6 +132,7 @@ class Load:
                 stub = ReservationServiceStub(room.channel(service="gateway"))
                 await stub.CommitReservation(request, timeout=5)
                 self.outcome.settled[receipt.reservation] = used
+                self.outcome.heard[receipt.reservation] = time.monotonic()
                 return
             except TenantryError:
                 await asyncio.sleep(_PAUSE_S)
