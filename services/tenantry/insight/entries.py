@@ -101,6 +101,7 @@ def fitting(entry: Entry) -> Entry:
             request_id=_text(usage.request_id),
             prompt=_text(usage.prompt),
             first_token_ns=None if usage.first_token_ns is None else _within(usage.first_token_ns, _LONGEST_NS),
+            cached_input_tokens=_within(usage.cached_input_tokens),
         ),
     )
 
