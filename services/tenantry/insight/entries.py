@@ -1,6 +1,7 @@
 """The ledger's values, and the rules that make any settled usage fit to be kept."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -71,6 +72,15 @@ class Sums:
     estimated: int = 0
     latency_p50_ms: float = 0.0
     latency_p95_ms: float = 0.0
+
+
+_ADDED = ("requests", "input_tokens", "output_tokens", "cost_micros", "cache_hits", "failures", "estimated")
+
+
+def rest_of(total: Sums, groups: Sequence[Sums]) -> Sums | None:
+    """What none of the groups has of the total; None when there is no such request."""
+    left = {name: getattr(total, name) - sum(getattr(group, name) for group in groups) for name in _ADDED}
+    return Sums(**left) if left["requests"] > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
