@@ -37,6 +37,10 @@ class Tally:
         return self.asked_tokens if self.counts.input_tokens is None else self.counts.input_tokens
 
     @property
+    def cached_input_tokens(self) -> int:
+        return min(self.counts.cached_input_tokens, self.input_tokens)
+
+    @property
     def output_tokens(self) -> int:
         told = self.counts.output_tokens
         return -(-self.written_bytes // _BYTES_A_TOKEN) if told is None else told
@@ -90,7 +94,8 @@ class Attempts:
                 self._learn(route, error, tally)
                 if tally.written_bytes:
                     span.used(tally.input_tokens, tally.output_tokens)
-                    faults.used(error, model.model, tally.input_tokens, tally.output_tokens, _cost(model, tally))
+                    counts = (tally.input_tokens, tally.output_tokens, tally.cached_input_tokens)
+                    faults.used(error, model.model, *counts, _cost(model, tally))
                 raise
             finally:
                 # A cancelled call says nothing of the provider; after one that did, this changes nothing.
@@ -144,9 +149,9 @@ def _result(model: Model, ended: Ended, tally: Tally) -> Result:
         _cost(model, tally),
         ended.finish,
         estimated,
+        tally.cached_input_tokens,
     )
 
 
 def _cost(model: Model, tally: Tally) -> int:
-    prices = (model.input_price_micros, model.output_price_micros)
-    return cost_micros(tally.input_tokens, tally.output_tokens, *prices)
+    return cost_micros(model, tally.input_tokens, tally.output_tokens, tally.cached_input_tokens)

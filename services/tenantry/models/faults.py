@@ -90,7 +90,9 @@ def out_of_time() -> DeadlineExceeded:
     return DeadlineExceeded(message="the call's time ran out before the provider was done")
 
 
-def used(error: TenantryError, model: str, input_tokens: int, output_tokens: int, cost_micros: int) -> None:
-    """Adds what was used to the error of an answer that broke off."""
-    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_micros": cost_micros}
+def used(error: TenantryError, model: str, read: int, written: int, cached: int, cost_micros: int) -> None:
+    """Adds what was used to the error of an answer that broke off: tokens of input, output and cached input, and the cost."""
+    counts = {"input_tokens": read, "output_tokens": written, "cost_micros": cost_micros}
+    if cached:
+        counts["cached_input_tokens"] = cached
     error.metadata |= {"model": model} | {name: str(count) for name, count in counts.items()}

@@ -23,9 +23,11 @@ FULL_RETRY_S = 5.0
 _MOST = {
     "input_tokens": MOST_AMOUNT,
     "max_output_tokens": MOST_AMOUNT,
-    "input_price_micros": 10**9,
-    "output_price_micros": 10**9,
+    "input_price_micros": 10**12,
+    "output_price_micros": 10**12,
 }
+# A thousand dollars for a million tokens: with it all products are exact in Lua.
+_MOST_HELD_PRICE = 10**9
 _MOST_COUNT = 2**53
 _LONGEST = 256
 _NUL = "\0"  # PostgreSQL's texts can't hold it
@@ -89,8 +91,8 @@ class Reservations:
             wanted.request_id,
             wanted.input_tokens,
             wanted.max_output_tokens,
-            wanted.input_price_micros,
-            wanted.output_price_micros,
+            min(wanted.input_price_micros, _MOST_HELD_PRICE),
+            min(wanted.output_price_micros, _MOST_HELD_PRICE),
         )
         match await self._books.reserve(owner, ask, demand):
             case Held() as held:

@@ -130,4 +130,5 @@ def _result(result: Result) -> pb.GenerationResult:
         cost_micros=result.cost_micros,
         finish_reason=_FINISHES[result.finish],
         counts_estimated=result.estimated,
+        cached_input_tokens=result.cached_input_tokens,
     )

@@ -101,9 +101,11 @@ class ReserveQuotaRequest(_message.Message):
     request_id: _builtins.str
     """request_id is the gateway's id of the request, for an estimated entry."""
     input_price_micros: _builtins.int
-    """input_price_micros is the model's price of a million input tokens in millionths of a US dollar, 0 to 10^9."""
+    """input_price_micros is the model's price of a million input tokens in millionths of a US dollar, 0 to 10^12; more than 10^9 is held
+    as that, and settled as it is.
+    """
     output_price_micros: _builtins.int
-    """output_price_micros is that of a million output tokens, 0 to 10^9."""
+    """output_price_micros is that of a million output tokens, likewise."""
     def __init__(
         self,
         *,
