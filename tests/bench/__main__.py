@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity", "faults")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity", "faults", "quota")
 
 
 def main(arguments: list[str]) -> None:
