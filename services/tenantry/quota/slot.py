@@ -53,7 +53,7 @@ class QueueTerms:
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call that wants a place in a pool. `weight` is its tenant's, `most_running` how many of the tenant's calls may
-    run in this pool; a higher priority goes first among its tenant's; `deadline_us` is 0 for none."""
+    run in this pool; a higher priority goes first among its tenant's; `within_us` is the longest wait of use, 0 for any."""
 
     ticket: str
     organisation: str
@@ -63,7 +63,7 @@ class Call:
     priority: int
     input_tokens: int
     max_output_tokens: int
-    deadline_us: int = 0
+    within_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +154,25 @@ class Tenant:
 
 @dataclass(slots=True)
 class Ticket:
-    """A waiting or running call; `granted_us` is 0 while it waits, `backlog` its part of its tenant's, `counted` the
+    """A waiting or running call; `deadline_us` is 0 for none, `granted_us` 0 while it waits, `backlog` its part of its tenant's, `counted` the
     output tokens that were charged."""
 
     call: Call
     size: int
     number: int
+    deadline_us: int = 0
     backlog: int = 0
     granted_us: int = 0
     counted: int = 0
+
+    @property
+    def in_line(self) -> tuple[int, int, str]:
+        """Its place among its tenant's."""
+        return MOST_PRIORITY - self.call.priority, self.number, self.call.ticket
+
+    def cost(self, settings: PoolSettings) -> int:
+        """What it was charged so far: an input token at least, or a tenant of empty calls would never lose its turn."""
+        return max(1, self.call.input_tokens) * settings.input_weight + self.counted * settings.output_weight
 
 
 def size_of(settings: PoolSettings, input_tokens: int, max_output_tokens: int) -> int:

@@ -59,7 +59,7 @@ class RedisQueues:
         self._terms = (terms.lease_us, terms.idle_us, terms.remember_us, terms.batch)
 
     async def acquire(self, owner: Pool, call: Call, settings: PoolSettings) -> tuple[Answer, tuple[News, ...]]:
-        told = await self._run(ACQUIRE, owner, settings, *_call(call), call.deadline_us)
+        told = await self._run(ACQUIRE, owner, settings, *_call(call), call.within_us)
         return _answer(told.epoch, told.answer), told.news
 
     async def release(

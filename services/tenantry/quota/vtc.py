@@ -29,7 +29,6 @@ from tenantry.quota.aimd import Room
 from tenantry.quota.expected_wait import Measured, Place, expected_wait_us, learn
 from tenantry.quota.slot import (
     MOST_COUNTER,
-    MOST_PRIORITY,
     THOUSAND,
     Answer,
     Call,
@@ -84,7 +83,8 @@ class Queue:
             return TooLarge()
         self._account(now_us, call)
         self.number += 1
-        ticket = self.tickets[call.ticket] = Ticket(call, size, self.number)
+        deadline_us = now_us + call.within_us if call.within_us else 0
+        ticket = self.tickets[call.ticket] = Ticket(call, size, self.number, deadline_us)
         if (
             self.waiting == 0
             and self.tenants[call.tenant].running < call.most_running
@@ -96,7 +96,7 @@ class Queue:
             self._serve(now_us, settings, own=call.ticket)
         answer = self.look(now_us, call.ticket, call.tenant, settings)
         if isinstance(answer, Waiting):
-            if call.deadline_us and now_us + answer.wait_us > call.deadline_us:
+            if ticket.deadline_us and now_us + answer.wait_us > ticket.deadline_us:
                 self._take_out(now_us, call.ticket)
                 return Late(answer.wait_us)
             if self.waiting > settings.most_waiting:
@@ -116,7 +116,7 @@ class Queue:
         if found.granted_us:
             return Granted(self.epoch, self.ends["k" + ticket])
         mine = self.tenants[tenant]
-        place = bisect_left(mine.line, _in_line(found)) + 1
+        place = bisect_left(mine.line, found.in_line) + 1
         return Waiting(place, self._wait_us(now_us, mine, tenant, place, settings))
 
     def renew(self, now_us: int, ticket: str, tenant: str, output_tokens: int, settings: PoolSettings) -> int:
@@ -138,7 +138,7 @@ class Queue:
         if found is not None:
             if found.granted_us:
                 self._count(found, output_tokens if output_tokens >= 0 else found.counted, settings)
-                learn(self.measured, now_us - found.granted_us, found.size, _cost(found, settings))
+                learn(self.measured, now_us - found.granted_us, found.size, found.cost(settings))
                 self._adapt(now_us, found, how, retry_us, settings)
             self._end(now_us, ticket, found)
         self._sweep(now_us, settings, self.terms.batch)
@@ -157,7 +157,7 @@ class Queue:
         if found is None:
             self._account(now_us, call)
             size = size_of(settings, call.input_tokens, call.max_output_tokens)
-            found = self.tickets[call.ticket] = Ticket(call, size, 0, 0, now_us, output_tokens)
+            found = self.tickets[call.ticket] = Ticket(call, size, 0, granted_us=now_us, counted=output_tokens)
             self.tenants[call.tenant].running += 1
             self.used += size
             self._place(call.tenant)
@@ -199,11 +199,11 @@ class Queue:
         self._start(now_us, ticket, settings)
 
     def _enqueue(self, now_us: int, ticket: Ticket, settings: PoolSettings) -> None:
-        most = _cost(ticket, settings) + ticket.call.max_output_tokens * settings.output_weight
+        most = ticket.cost(settings) + ticket.call.max_output_tokens * settings.output_weight
         ticket.backlog = -(-most // ticket.call.weight)
         self._keep(now_us, ticket)
         tenant = self.tenants[ticket.call.tenant]
-        insort(tenant.line, _in_line(ticket))
+        insort(tenant.line, ticket.in_line)
         self.waiting += 1
         self._owe(tenant, ticket.backlog)
         self._place(ticket.call.tenant)
@@ -240,7 +240,7 @@ class Queue:
         ticket.granted_us = now_us
         self._keep(now_us, ticket)
         self._place(ticket.call.tenant)
-        self._charge(ticket, _cost(ticket, settings))
+        self._charge(ticket, ticket.cost(settings))
 
     def _end(self, now_us: int, name: str, ticket: Ticket) -> None:
         if not ticket.granted_us:
@@ -261,7 +261,7 @@ class Queue:
         """Take a waiting call out of the queue."""
         ticket = self.tickets[name]
         tenant = self.tenants[ticket.call.tenant]
-        tenant.line.remove(_in_line(ticket))
+        tenant.line.remove(ticket.in_line)
         self.waiting -= 1
         self._owe(tenant, -ticket.backlog)
         self._drop(now_us, name, ticket.call.tenant)
@@ -360,8 +360,8 @@ class Queue:
     def _keep(self, now_us: int, ticket: Ticket) -> None:
         """Move the end of a lease or of a place; a place also ends with its deadline."""
         end = now_us + self.terms.lease_us
-        if not ticket.granted_us and ticket.call.deadline_us:
-            end = min(end, ticket.call.deadline_us)
+        if not ticket.granted_us and ticket.deadline_us:
+            end = min(end, ticket.deadline_us)
         self.ends["k" + ticket.call.ticket] = end
 
     def _owe(self, tenant: Tenant, amount: int) -> None:
@@ -401,12 +401,3 @@ class Queue:
             del self.organisations[tenant.organisation]
             if self.last_organisation == tenant.organisation:
                 self.last_organisation, self.last = "", organisation.counter
-
-
-def _in_line(ticket: Ticket) -> tuple[int, int, str]:
-    return MOST_PRIORITY - ticket.call.priority, ticket.number, ticket.call.ticket
-
-
-def _cost(ticket: Ticket, settings: PoolSettings) -> int:
-    """What the call was charged so far: a token at least, or an empty one would never lose its turn."""
-    return max(1, ticket.call.input_tokens) * settings.input_weight + ticket.counted * settings.output_weight

@@ -130,20 +130,19 @@ class Both(RuleBasedStateMachine):
     def acquire(self, tenant: str, tokens: tuple[int, int], priority: int, most: int) -> None:
         self.ask(tenant, tokens, priority, most, 0)
 
-    @rule(tenant=_tenants, priority=st.integers(0, 1), within=st.integers(-1, 30))
+    @rule(tenant=_tenants, priority=st.integers(0, 1), within=st.integers(1, 30))
     def acquire_in_time(self, tenant: str, priority: int, within: int) -> None:
-        self.ask(tenant, (3, 5), priority, 4, self.timed.now_us + within * 1_000)
+        self.ask(tenant, (3, 5), priority, 4, within * 1_000)
 
     @rule(tenants=st.lists(_tenants, min_size=4, max_size=12))
     def rush(self, tenants: list[str]) -> None:
         for tenant in tenants:
             self.ask(tenant, (len(tenants), 2), 0, 5, 0)
 
-    def ask(self, tenant: str, tokens: tuple[int, int], priority: int, most: int, deadline_us: int) -> None:
+    def ask(self, tenant: str, tokens: tuple[int, int], priority: int, most: int, within_us: int) -> None:
         organisation, weight = TENANTS[tenant]
-        deadline_us = max(0, deadline_us)
         number = len(self.calls)
-        call = Call(f"slot_{number}", organisation, tenant, weight, most, priority, *tokens, deadline_us)
+        call = Call(f"slot_{number}", organisation, tenant, weight, most, priority, *tokens, within_us)
         self.calls.append(call)
         self.again(call)
 
@@ -325,7 +324,7 @@ def _tickets(queue: Queue) -> dict[str, list[str]]:
                 (
                     one.call.priority,
                     one.call.input_tokens,
-                    one.call.deadline_us if one.number else 0,
+                    one.deadline_us,
                     one.size,
                     one.number,
                     one.backlog,

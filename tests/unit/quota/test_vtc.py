@@ -49,7 +49,6 @@ class Pool:
         within_us: int = 0,
     ) -> Answer:
         self.made[tenant] += 1
-        deadline = self.now_us + within_us if within_us else 0
         call = Call(
             f"{tenant}-{self.made[tenant]}",
             organisation or f"{tenant}-org",
@@ -58,7 +57,7 @@ class Pool:
             most,
             priority,
             *tokens,
-            deadline,
+            within_us,
         )
         return self.queue.acquire(self.now_us, call, self.settings)
 

@@ -1,11 +1,12 @@
 -- Take a place, and with it the capacity if it is the call's turn. Refused while memory is full.
 -- ARGV    1-11 as in queue.lua, 12 ticket, 13 organisation, 14 tenant, 15 weight, 16 most running, 17 priority, 18 input
---         tokens, 19 most output tokens, 20 deadline or 0
+--         tokens, 19 most output tokens, 20 longest wait in microseconds, or 0
 -- RESULT  {now, epoch, news, 1, end} | {…, 2, place, wait} | {…, 3, wait}: dropped | {…, 4}: gone | {…, 5, wait}: late |
 --         {…, 6}: larger than the pool
 local name, org, tenant, priority = ARGV[12], ARGV[13], ARGV[14], tonumber(ARGV[17])
 local weight, most, input, output = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[18]), tonumber(ARGV[19])
-local deadline = tonumber(ARGV[20])
+local within = tonumber(ARGV[20])
+local deadline = within > 0 and now + within or 0
 
 -- Enter the order, be granted and leave it, in one: nobody waits and there is room.
 local function pass(ticket)
