@@ -65,7 +65,7 @@ class Reservations:
         _check_wanted(wanted)
         found = await self._find(owner.id)
         if found is None or found.organisation != owner.organisation:
-            raise _not_provisioned()
+            raise not_provisioned()
         limits = limits_of(found.tier, found.overrides)
         ask = Ask(
             owner,
@@ -132,7 +132,8 @@ class Reservations:
         return Granted(receipt, receipts.mac_of(receipt, self._secret), held.ends_us)
 
 
-def _not_provisioned() -> FailedPrecondition:
+def not_provisioned() -> FailedPrecondition:
+    """Quota was not told to serve the tenant."""
     return FailedPrecondition(
         Reason.TENANT_NOT_PROVISIONED, "the tenant is not provisioned in this service; wait for its onboarding to end"
     )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from tenantry.api.envoy.service.ratelimit.v3.rls_pb2_grpc import add_RateLimitServiceServicer_to_server
 from tenantry.api.quota.v1.call_service_pb2_grpc import add_CallServiceServicer_to_server
 from tenantry.api.quota.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
+from tenantry.api.quota.v1.queue_service_pb2_grpc import add_FairQueueServiceServicer_to_server
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
 from tenantry.kit import audit_outbox, lifecycle, redis
@@ -18,13 +19,16 @@ from tenantry.kit.key_file import read_or_make
 from tenantry.kit.memory import Memory
 from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
+from tenantry.quota import store_sql_pools
 from tenantry.quota.calls import Calls
 from tenantry.quota.entries import TenantLimits
 from tenantry.quota.keys import BUCKETS
 from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
+from tenantry.quota.pools import Pools
 from tenantry.quota.reservations import Reservations
-from tenantry.quota.service import (
+from tenantry.quota.service.queue import FairQueueService
+from tenantry.quota.service.quota import (
     CallService,
     LimitService,
     RateLimitService,
@@ -33,10 +37,14 @@ from tenantry.quota.service import (
 )
 from tenantry.quota.settings import Settings
 from tenantry.quota.settlements import Settlements, Upkeep
+from tenantry.quota.slot import PoolSettings
+from tenantry.quota.slots import Slots
 from tenantry.quota.store_redis import RedisBooks
 from tenantry.quota.store_redis_calls import RedisCallCounters
+from tenantry.quota.store_redis_queue import RedisQueues
 from tenantry.quota.store_sql import KIND, SqlTenants
 from tenantry.quota.tenants import TenantLifecycle
+from tenantry.quota.watching import Watching
 
 
 @asynccontextmanager
@@ -45,6 +53,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     database = Database(settings.sql_url, "quota")
     connection = redis.connect(settings.books_url, store="books")
     clock = SystemClock()
+    slots: Slots | None = None
     try:
         await check_books(connection)
         await migrate(database, "tenantry.quota.migrations")
@@ -53,17 +62,29 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         outbox = RedisOutbox(connection, books.grown)
         tenants = SqlTenants(database)
         remembered: Memory[TenantLimits | None] = Memory(KIND, tenants.find, settings.remembered)
-        poller = Poller(database, [remembered])
+        pool_store = store_sql_pools.SqlPools(database)
+        remembered_pools: Memory[tuple[PoolSettings, int]] = Memory(
+            store_sql_pools.KIND, pool_store.find, settings.remembered_pools
+        )
+        poller = Poller(database, [remembered, remembered_pools])
         limits = QuotaLimits(tenants, books, remembered.get, remembered.drop)
         tenant_lifecycle = TenantLifecycle(tenants, books, remembered.drop)
         upkeep = Upkeep(books, outbox, clock)
-        reservations = ReservationService(Reservations(books, remembered.get, secret))
+        reservations = Reservations(books, remembered.get, secret)
+        pools = Pools(pool_store, remembered_pools.get, remembered_pools.drop)
+        queues = RedisQueues(connection, settings.queue_terms)
+        slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms)
+        watching = Watching(queues, remembered.get, pools.settings, clock)
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
         calls = Calls(RedisCallCounters(connection), remembered.get)
         yield Room(
             "quota",
             [
-                (add_ReservationServiceServicer_to_server, reservations),
+                (add_ReservationServiceServicer_to_server, ReservationService(reservations)),
+                (
+                    add_FairQueueServiceServicer_to_server,
+                    FairQueueService(slots, reservations, pools, watching),
+                ),
                 (add_LimitServiceServicer_to_server, LimitService(limits)),
                 (add_SettlementServiceServicer_to_server, settlements),
                 (add_CallServiceServicer_to_server, CallService(calls)),
@@ -77,9 +98,12 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 poller.run,
                 upkeep.announce,
                 upkeep.sweep,
+                slots.sweep,
                 audit_outbox.Sender(database, deliver_by(mesh), clock).run,
             ],
         )
     finally:
+        if slots is not None:
+            await slots.close()
         await connection.close()
         await database.close()

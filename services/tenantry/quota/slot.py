@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 # The largest whole number that Lua's doubles hold exactly; counters stop there, after 10^9 tokens a second for 100 days.
 MOST_COUNTER = 2**53 - 1
@@ -114,6 +117,38 @@ class News:
     granted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Said(Generic[T]):
+    """What a script said: its answer, what it did to other waiting calls, when by Redis's time, and the lease of a call that
+    it granted."""
+
+    answer: T
+    news: tuple[News, ...]
+    now_us: int
+    lease: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One tenant in a pool. `share` is in millionths, 0 when it does not wait; the wait is its last waiting call's."""
+
+    tenant: str
+    running: int
+    waiting: int
+    weight: int
+    share: int
+    wait_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is in use of a pool, how much may be now, and how many calls wait."""
+
+    used: int
+    room: int
+    waiting: int
+
+
 Answer = Granted | Waiting | Late | Dropped | TooLarge | Gone
 
 
@@ -138,8 +173,8 @@ class Organisation:
 
 @dataclass(slots=True)
 class Tenant:
-    """`seen_us` is when a call of it last came or went; `rest` is the part of its charges that did not make a whole of the counter; `line` are its waiting calls in
-    order: 9 less priority, number, ticket."""
+    """`seen_us` is when a call of it last came or went; `rest` is the part of its charges that did not make a whole of the
+    counter; `line` are its waiting calls in order: 9 less priority, number, ticket."""
 
     organisation: str
     weight: int
@@ -154,8 +189,8 @@ class Tenant:
 
 @dataclass(slots=True)
 class Ticket:
-    """A waiting or running call; `deadline_us` is 0 for none, `granted_us` 0 while it waits, `backlog` its part of its tenant's, `counted` the
-    output tokens that were charged."""
+    """A waiting or running call; `deadline_us` is 0 for none, `granted_us` 0 while it waits, `backlog` its part of its
+    tenant's, `counted` the output tokens that were charged."""
 
     call: Call
     size: int

@@ -1,9 +1,8 @@
 """Queues in Redis: one script call for each method. `vtc.py` says what the scripts do."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Platform, Pool
@@ -20,12 +19,18 @@ from tenantry.quota.slot import (
     News,
     PoolSettings,
     QueueTerms,
+    Row,
+    Said,
     TooLarge,
+    Use,
     Waiting,
 )
+from tenantry.quota.store_queue import Progress
 
 _NEWS_AT_ONCE = 1_000
-_POOLS_AT_ONCE = 500
+_POOLS_AT_ONCE = 10_000
+_MOST_ROWS = 200
+T = TypeVar("T")
 
 
 def _script(name: str, flags: str) -> Script:
@@ -38,17 +43,7 @@ def _script(name: str, flags: str) -> Script:
 ACQUIRE = _script("acquire", "")
 # What frees memory, or what a running call needs, runs even when memory is full.
 RELEASE, RENEW, ATTACH, SWEEP = (_script(name, "allow-oom") for name in ("release", "renew", "attach", "sweep"))
-LOOK = _script("look", "no-writes")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a script said: at which microsecond of Redis's, of which epoch, what it did to waiting calls, its answer."""
-
-    now_us: int
-    epoch: str
-    news: tuple[News, ...]
-    answer: Sequence[Any]
+LOOK, WATCH = (_script(name, "no-writes") for name in ("look", "watch"))
 
 
 class RedisQueues:
@@ -58,58 +53,70 @@ class RedisQueues:
         self._redis = redis
         self._terms = (terms.lease_us, terms.idle_us, terms.remember_us, terms.batch)
 
-    async def acquire(self, owner: Pool, call: Call, settings: PoolSettings) -> tuple[Answer, tuple[News, ...]]:
-        told = await self._run(ACQUIRE, owner, settings, *_call(call), call.within_us)
-        return _answer(told.epoch, told.answer), told.news
+    async def acquire(self, owner: Pool, call: Call, settings: PoolSettings) -> Said[Answer]:
+        said = await self._run(ACQUIRE, owner, settings, *_call(call), call.within_us)
+        return _saying(said, _answer(said.lease.epoch, said.answer))
 
     async def release(
-        self,
-        owner: Pool,
-        ticket: str,
-        tenant: str,
-        output_tokens: int,
-        how: How,
-        retry_after_us: int,
-        settings: PoolSettings,
-    ) -> tuple[bool, tuple[News, ...]]:
-        told = await self._run(RELEASE, owner, settings, ticket, tenant, output_tokens, how.value, retry_after_us)
-        return told.answer[0] == 1, told.news
+        self, owner: Pool, ticket: str, tenant: str, output_tokens: int, how: How, retry_us: int, settings: PoolSettings
+    ) -> Said[bool]:
+        said = await self._run(RELEASE, owner, settings, ticket, tenant, output_tokens, how.value, retry_us)
+        return _saying(said, said.answer[0] == 1)
 
-    async def renew(self, owner: Pool, calls: Sequence[tuple[str, str, int]], settings: PoolSettings) -> Sequence[int]:
-        told = await self._run(RENEW, owner, settings, *(part for call in calls for part in call))
-        return told.answer
+    async def renew(self, owner: Pool, calls: Sequence[Progress], settings: PoolSettings) -> Said[Sequence[int]]:
+        return await self._run(RENEW, owner, settings, *(part for call in calls for part in call))
 
     async def attach(
         self, owner: Pool, call: Call, output_tokens: int, lease: Granted, settings: PoolSettings
-    ) -> Granted | Gone:
-        told = await self._run(ATTACH, owner, settings, *_call(call), output_tokens, lease.epoch, lease.ends_us)
-        answer = _answer(told.epoch, told.answer)
-        return answer if isinstance(answer, Granted) else Gone()
+    ) -> Said[Granted | Gone]:
+        said = await self._run(ATTACH, owner, settings, *_call(call), output_tokens, lease.epoch, lease.ends_us)
+        answer = _answer(said.lease.epoch, said.answer)
+        return _saying(said, answer if isinstance(answer, Granted) else Gone())
 
-    async def look(self, owner: Pool, calls: Sequence[tuple[str, str]], settings: PoolSettings) -> Sequence[Answer]:
-        told = await self._run(LOOK, owner, settings, *(part for call in calls for part in call))
-        return [_answer(told.epoch, answer) for answer in told.answer]
+    async def look(
+        self, owner: Pool, calls: Sequence[tuple[str, str]], settings: PoolSettings
+    ) -> Said[Sequence[Answer]]:
+        said = await self._run(LOOK, owner, settings, *(part for call in calls for part in call))
+        return _saying(said, [_answer(said.lease.epoch, answer) for answer in said.answer])
 
-    async def sweep(self, owner: Pool, most: int, settings: PoolSettings) -> tuple[int, bool, tuple[News, ...]]:
-        told = await self._run(SWEEP, owner, settings, most)
-        return told.answer[0], told.answer[1] == 1, told.news
+    async def sweep(self, owner: Pool, most: int, settings: PoolSettings) -> Said[int]:
+        said = await self._run(SWEEP, owner, settings, most)
+        if said.answer[1]:
+            await self._redis.execute("ZREM", keys.pools_key(), owner.name)
+        return _saying(said, said.answer[0])
 
-    async def news(self, owner: Platform, after: Mapping[Pool, str]) -> Mapping[Pool, tuple[str, Sequence[News]]]:
-        pools = list(after)
-        read = [("XRANGE", keys.queue_news_key(pool), f"({after[pool]}", "+", "COUNT", _NEWS_AT_ONCE) for pool in pools]
-        found = await self._redis.pipeline(read) if read else []
-        return {
-            pool: (entries[-1][0].decode(), [_news(fields) for _, fields in entries])
-            for pool, entries in zip(pools, found, strict=True)
-            if entries
-        }
+    async def watch(self, owner: Pool, tenant: str, settings: PoolSettings) -> tuple[Use, Sequence[Row]]:
+        said = await self._run(WATCH, owner, settings, tenant, _MOST_ROWS)
+        use, *rows = said.answer
+        return Use(*use), [Row(name.decode(), *figures) for name, *figures in rows]
 
-    async def _run(self, script: Script, owner: Pool, settings: PoolSettings, *args: Arg) -> Told:
+    async def news(self, owner: Pool, after: str) -> tuple[str, Sequence[News]]:
+        read = ("XRANGE", keys.queue_news_key(owner), f"({after}", "+", "COUNT", _NEWS_AT_ONCE)
+        entries = await self._redis.execute(*read)
+        return (entries[-1][0].decode() if entries else after), [_news(fields) for _, fields in entries]
+
+    async def remember(self, owner: Pool) -> None:
+        await self._redis.execute("ZADD", keys.pools_key(), 0, owner.name)
+
+    async def due(self, owner: Platform) -> Sequence[Pool]:
+        names = await self._redis.execute("ZRANGE", keys.pools_key(), 0, _POOLS_AT_ONCE - 1)
+        pools = [Pool(name.decode()) for name in names]
+        first = [("ZRANGE", keys.queue_ends_key(pool), 0, 0, "WITHSCORES") for pool in pools]
+        time, *firsts = await self._redis.pipeline([("TIME",), *first])
+        now_us = int(time[0]) * 1_000_000 + int(time[1])
+        return [pool for pool, found in zip(pools, firsts, strict=True) if not found or float(found[0][1]) <= now_us]
+
+    async def _run(self, script: Script, owner: Pool, settings: PoolSettings, *args: Arg) -> Said[Sequence[Any]]:
         now_us, epoch, news, *answer = await self._redis.run(
             script, keys.queue_keys(owner), (*self._terms, *_settings(settings), new_id("epoch"), *args)
         )
         pairs = zip(news[::2], news[1::2], strict=True)
-        return Told(now_us, epoch.decode(), tuple(News(name.decode(), granted == 1) for name, granted in pairs), answer)
+        told = tuple(News(name.decode(), granted == 1) for name, granted in pairs)
+        return Said(answer, told, now_us, Granted(epoch.decode(), now_us + self._terms[0]))
+
+
+def _saying(said: Said[Any], answer: T) -> Said[T]:
+    return Said(answer, said.news, said.now_us, said.lease)
 
 
 def _settings(settings: PoolSettings) -> tuple[Arg, ...]:

@@ -480,6 +480,21 @@ function vtc.sweep(most)
   return #due
 end
 
+function vtc.wait_us(tenant, place)
+  local organisation = vtc.organisation_of(tenant.org)
+  local parked = not tenant.ready
+  return vtc.expected_wait_us({
+    place = place,
+    weight = tenant.weight,
+    running = tenant.running,
+    most = tenant.most,
+    neighbours = organisation.ready + (parked and 1 or 0),
+    weights = pool.weights + (parked and tenant.weight * THOUSAND or 0),
+    organisation_gap = math.max(0, organisation.counter - vtc.least_organisation_counter()),
+    tenant_gap = math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
+  })
+end
+
 -- Where the call stands: granted (1) until when, waiting (2) at which place and for how long, dropped (3) or gone (4).
 function vtc.known(name, tenant)
   local ticket = vtc.ticket_of(name)
@@ -494,18 +509,6 @@ function vtc.look(name, of)
   if ticket.granted > 0 then
     return {1, tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
   end
-  local tenant = vtc.tenant_of(of)
-  local organisation = vtc.organisation_of(tenant.org)
-  local parked = not tenant.ready
-  local at = {
-    place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1,
-    weight = tenant.weight,
-    running = tenant.running,
-    most = tenant.most,
-    neighbours = organisation.ready + (parked and 1 or 0),
-    weights = pool.weights + (parked and tenant.weight * THOUSAND or 0),
-    organisation_gap = math.max(0, organisation.counter - vtc.least_organisation_counter()),
-    tenant_gap = math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
-  }
-  return {2, at.place, vtc.expected_wait_us(at)}
+  local place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1
+  return {2, place, vtc.wait_us(vtc.tenant_of(of), place)}
 end

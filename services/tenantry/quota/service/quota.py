@@ -72,7 +72,7 @@ class ReservationService(reservation_grpc.ReservationServiceServicer):
 
     def _prove(self, receipt: pb.Receipt) -> Proven:
         current = caller.current_or_none()
-        proven = self._reservations.prove(_receipt_of(receipt), receipt.mac, current.tenant if current else "")
+        proven = self._reservations.prove(receipt_of(receipt), receipt.mac, current.tenant if current else "")
         telemetry.set_tenant(proven.owner.id, "")
         return proven
 
@@ -206,7 +206,8 @@ def _receipt(granted: Granted) -> pb.Receipt:
     )
 
 
-def _receipt_of(receipt: pb.Receipt) -> Receipt:
+def receipt_of(receipt: pb.Receipt) -> Receipt:
+    """The receipt as its MAC covers it."""
     reserved = receipt.reserve_time
     if not 0 <= reserved.nanos < 1_000_000_000 or reserved.nanos % 1000:
         raise receipts.invalid()  # a time that no receipt of ours has; rounding would make two receipts one

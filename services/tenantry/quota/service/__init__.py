@@ -1,0 +1,1 @@
+"""Quota's contracts: a file a family of RPCs."""
