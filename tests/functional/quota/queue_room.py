@@ -21,6 +21,7 @@ from tenantry.kit.host import Hosted
 from tenantry.quota import server
 from tenantry.quota.settings import Settings
 from tenantry.quota.slot import QueueTerms
+from tests.harness.poll import until
 from tests.harness.room import Kind, Served, caller_of, served
 
 WITHIN_S = 10.0
@@ -74,6 +75,7 @@ class Replicas:
     """Served replicas, with the tenants `acme` and `globex` whose ids are this test's own, and a pool of its own."""
 
     rooms: list[Served]
+    settings: Settings
     acme: Caller
     globex: Caller
     pool: str
@@ -86,7 +88,9 @@ class Replicas:
         request = reservation_pb.ReserveQuotaRequest(nonce=f"nonce-{secrets.token_hex(8)}", model="m", input_tokens=10)
         room = self.rooms[replica]
         with room.calling(caller):
-            return (await ReservationServiceStub(room.channel("quota", service="gateway")).ReserveQuota(request)).receipt
+            return (
+                await ReservationServiceStub(room.channel("quota", service="gateway")).ReserveQuota(request)
+            ).receipt
 
     async def acquire(
         self,
@@ -113,8 +117,13 @@ class Replicas:
 
     async def set_pool(self, **fields: Any) -> pb.Pool:
         """Set the test's pool, as an operator."""
-        usual = {"kind": pb.POOL_KIND_SEATS, "input_weight": 1, "output_weight": 2, "most_waiting": 1_000}
-        request = pb.UpdatePoolRequest(pool=pb.Pool(**{"name": self.pool} | usual | fields))
+        usual: dict[str, Any] = {
+            "kind": pb.POOL_KIND_SEATS,
+            "input_weight": 1,
+            "output_weight": 2,
+            "most_waiting": 1_000,
+        }
+        request = pb.UpdatePoolRequest(pool=pb.Pool(**usual | {"name": self.pool} | fields))
         with self.rooms[0].calling(caller_of("", "", scopes={"limits.write"})):
             answer = await FairQueueServiceStub(self.rooms[0].channel("quota")).UpdatePool(request)
         return answer.pool
@@ -130,6 +139,15 @@ class Replicas:
         if not isinstance(answer, pb.WatchQueueResponse):
             await stream
         return answer
+
+    async def until_used(self, **expected: int) -> None:
+        """Returns when the pool is used like this: a place is given back a moment after its stream has ended."""
+
+        async def so() -> bool:
+            use = (await self.watch(OPERATOR)).pool
+            return {name: getattr(use, name) for name in expected} == expected
+
+        await until(so, what=f"the pool's use {expected}")
 
 
 OPERATOR = caller_of("", "", scopes={"limits.read", "limits.write"})
@@ -151,8 +169,10 @@ async def replicas(
             )
             for place in range(number)
         ]
-        callers = [caller_of(f"{name}-{mark}", f"{name}-{mark}-org", scopes={"limits.read"}) for name in ("acme", "globex")]
+        callers = [
+            caller_of(f"{name}-{mark}", f"{name}-{mark}-org", scopes={"limits.read"}) for name in ("acme", "globex")
+        ]
         for caller in callers:
             request = ProvisionTenantRequest(tenant=caller.tenant, organisation=caller.organisation, tier="pro")
             await LifecycleServiceStub(rooms[0].channel("quota", service="tenancy")).ProvisionTenant(request)
-        yield Replicas(rooms, *callers, f"provider: model {mark}")
+        yield Replicas(rooms, settings, callers[0], callers[1], f"provider: model {mark}")
