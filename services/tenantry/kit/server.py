@@ -34,7 +34,8 @@ class Room:
     """One service as its `build` makes it: servicers, each with the function that registers it, and background work.
 
     `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it. `afterwards` returns when
-    nothing is left to do in other rooms for calls that were answered; it is bounded in time.
+    nothing is left to do in other rooms for calls that were answered; it is bounded in time. `leaving` is called when calls
+    that have not ended by themselves are about to be cut, so that the room can tell that from a client's going.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Room:
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     signing_keys: Callable[[], Awaitable[Mapping[str, bytes]]] | None = None
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class OpenRoom:
     handlers: Handlers
     services: tuple[str, ...]
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
 
 
 class _Wanted(NamedTuple):
@@ -91,7 +94,7 @@ def open_room(
         add_to_server(servicer, collector)
     handlers = {path: guard.wrap(path, handler) for path, handler in collector.handlers.items()}
     services = tuple(sorted({path[1:].partition("/")[0] for path in handlers}))
-    return OpenRoom(room.name, guard, handlers, services, room.afterwards)
+    return OpenRoom(room.name, guard, handlers, services, room.afterwards, room.leaving)
 
 
 class Registry:
@@ -197,6 +200,9 @@ async def drain(rooms: Sequence[OpenRoom], grace_s: float) -> None:
         if room.afterwards is not None:
             await room.guard.end()
             await room.afterwards()
+    for room in rooms:
+        if room.leaving is not None:
+            room.leaving()
     await asyncio.gather(*(room.guard.end() for room in rooms))
 
 

@@ -101,6 +101,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 slots.sweep,
                 audit_outbox.Sender(database, deliver_by(mesh), clock).run,
             ],
+            leaving=slots.abandon,
         )
     finally:
         if slots is not None:

@@ -69,7 +69,6 @@ class Slot:
         self.error: TenantryError | None = None
         self.output_tokens = 0
         self.entered = False
-        self.abandoned = False
         self.timer: asyncio.TimerHandle | None = None
         self._given: Waiting | Granted | None = None
         self._changed: asyncio.Future[None] | None = None
@@ -129,6 +128,7 @@ class SlotRoom:
         self._written: dict[str, Slot] = {}
         self._heard = ""
         self._looping = False
+        self._abandoned = False
         self._woken = asyncio.Event()
         self._away_since: float | None = None
         self._remember_at = self._look_at = self._charge_at = 0.0
@@ -170,10 +170,14 @@ class SlotRoom:
             told = slot.output_tokens if output_tokens is None else output_tokens
             self.start(self._release(slot.call, told, how, retry_us))
 
-    def abandon(self, slot: Slot) -> None:
-        """This replica goes: the lease stays for another one."""
-        slot.abandoned = True
-        self._forget(slot)
+    def abandon(self) -> None:
+        """This replica goes: leases stay for another one, and who waits is to ask there."""
+        for slot in list(self._waiting.values()):
+            self.leave(slot, None, How.FAILED, 0)
+        self._abandoned = True
+        self._slots.clear()
+        self._written.clear()
+        self._woken.set()
 
     def late(self, slot: Slot) -> None:
         """The time to begin is over."""
@@ -198,8 +202,7 @@ class SlotRoom:
 
     async def close(self) -> None:
         """End the loop, and let releases that are under way end."""
-        self._slots.clear()
-        self._woken.set()
+        self.abandon()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
@@ -265,7 +268,7 @@ class SlotRoom:
     def _answer(self, slot: Slot, answer: Answer) -> None:
         ticket = slot.call.ticket
         if ticket not in self._slots:
-            if isinstance(answer, Waiting | Granted) and not slot.abandoned:
+            if isinstance(answer, Waiting | Granted) and not self._abandoned:
                 self.start(self._release(slot.call, slot.output_tokens, How.FAILED, 0))
         elif isinstance(answer, Waiting):
             self._waiting[ticket] = slot

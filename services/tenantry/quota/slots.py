@@ -108,6 +108,11 @@ class Slots:
             except TenantryError as error:
                 log.warning("sweeping queues failed: %s", error.message)
 
+    def abandon(self) -> None:
+        """This replica goes: its streams are about to be cut, and leases stay for other replicas."""
+        for room in self._rooms.values():
+            room.abandon()
+
     async def close(self) -> None:
         """End the loops of all pools."""
         await asyncio.gather(*(room.close() for room in tuple(self._rooms.values())))

@@ -117,13 +117,14 @@ class Replicas:
 
     async def set_pool(self, **fields: Any) -> pb.Pool:
         """Set the test's pool, as an operator."""
-        usual: dict[str, Any] = {
+        made: Any = pb.Pool  # its fields come by name
+        usual = {
             "kind": pb.POOL_KIND_SEATS,
             "input_weight": 1,
             "output_weight": 2,
             "most_waiting": 1_000,
         }
-        request = pb.UpdatePoolRequest(pool=pb.Pool(**usual | {"name": self.pool} | fields))
+        request = pb.UpdatePoolRequest(pool=made(**usual | {"name": self.pool} | fields))
         with self.rooms[0].calling(caller_of("", "", scopes={"limits.write"})):
             answer = await FairQueueServiceStub(self.rooms[0].channel("quota")).UpdatePool(request)
         return answer.pool

@@ -59,10 +59,6 @@ class FairQueueService(queue_grpc.FairQueueServiceServicer):
                     return
                 yield self._state(owner, reservation, slot, await changed)
                 changed = asyncio.ensure_future(slot.changed())
-        except asyncio.CancelledError:
-            if not context.cancelled():
-                slot.room.abandon(slot)  # not the client went but this replica goes
-            raise
         finally:
             reading.cancel()
             changed.cancel()
