@@ -12,7 +12,7 @@ from tenantry.quota.store_queue import PoolStore
 
 MOST_WEIGHT = 100
 MOST_WAITING = 1_000_000
-_LONGEST_NAME = 200
+_LONGEST_NAME = 400
 
 
 class Pools:

@@ -59,6 +59,11 @@ class Slots:
         self._terms = terms
         self._rooms: dict[Pool, SlotRoom] = {}
 
+    @property
+    def lease_us(self) -> int:
+        """How long a lease lasts without renewal."""
+        return self._terms.lease_us
+
     async def begin(self, owner: Tenant, wanted: Wanted) -> Slot:
         """Take a place in the pool; the slot says how it goes on."""
         _check(wanted)

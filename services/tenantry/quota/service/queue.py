@@ -122,6 +122,7 @@ class FairQueueService(queue_grpc.FairQueueServiceServicer):
                 max_output_tokens=lease.max_output_tokens,
                 priority=lease.priority,
                 mac=mac,
+                life=_duration(self._slots.lease_us),
             )
         )
 

@@ -29,7 +29,7 @@ from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.quota.v1 import reservation_service_pb2 as tenantry_dot_api_dot_quota_dot_v1_dot_reservation__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/quota/v1/queue_service.proto\x12\x15tenantry.api.quota.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a/tenantry/api/quota/v1/reservation_service.proto\"\xb7\x01\n\x12\x41\x63quireSlotRequest\x12\x31\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32 .tenantry.api.quota.v1.SlotBeginH\x00\x12\x37\n\x08progress\x18\x02 \x01(\x0b\x32#.tenantry.api.quota.v1.SlotProgressH\x00\x12-\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.SlotEndH\x00\x42\x06\n\x04step\"\x82\x02\n\tSlotBegin\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12/\n\x0c\x62\x65gin_within\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x05lease\x18\x07 \x01(\x0b\x32\x1c.tenantry.api.quota.v1.Lease\x12\x15\n\routput_tokens\x18\x08 \x01(\x03\"%\n\x0cSlotProgress\x12\x15\n\routput_tokens\x18\x01 \x01(\x03\"\x9c\x01\n\x07SlotEnd\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".tenantry.api.quota.v1.SlotOutcome\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_output_tokens\"\x86\x01\n\x13\x41\x63quireSlotResponse\x12\x35\n\x07waiting\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.SlotWaitingH\x00\x12/\n\x07granted\x18\x02 \x01(\x0b\x32\x1c.tenantry.api.quota.v1.LeaseH\x00\x42\x07\n\x05state\"N\n\x0bSlotWaiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb5\x01\n\x05Lease\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cinput_tokens\x18\x05 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x03\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0b\n\x03mac\x18\x08 \x01(\x0c\"1\n\x11WatchQueueRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"q\n\x12WatchQueueResponse\x12-\n\x04rows\x18\x01 \x03(\x0b\x32\x1f.tenantry.api.quota.v1.QueueRow\x12,\n\x04pool\x18\x02 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.PoolUse\"\x8d\x01\n\x08QueueRow\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x12\x0e\n\x06weight\x18\x04 \x01(\x03\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x30\n\rexpected_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x07PoolUse\x12\x0e\n\x06in_use\x18\x01 \x01(\x03\x12\x0c\n\x04room\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xbb\x01\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.tenantry.api.quota.v1.PoolKind\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x03\x12\x14\n\x0cinput_weight\x18\x04 \x01(\x05\x12\x15\n\routput_weight\x18\x05 \x01(\x05\x12\x14\n\x0cmost_waiting\x18\x06 \x01(\x03\x12\x10\n\x08\x61\x64\x61ptive\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\x03\"E\n\x10ListPoolsRequest\x12\x31\n\x04page\x18\x01 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"s\n\x11ListPoolsResponse\x12*\n\x05pools\x18\x01 \x03(\x0b\x32\x1b.tenantry.api.quota.v1.Pool\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\">\n\x11UpdatePoolRequest\x12)\n\x04pool\x18\x01 \x01(\x0b\x32\x1b.tenantry.api.quota.v1.Pool\"?\n\x12UpdatePoolResponse\x12)\n\x04pool\x18\x01 \x01(\x0b\x32\x1b.tenantry.api.quota.v1.Pool*u\n\x0bSlotOutcome\x12\x1c\n\x18SLOT_OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fSLOT_OUTCOME_OK\x10\x01\x12\x1a\n\x16SLOT_OUTCOME_THROTTLED\x10\x02\x12\x17\n\x13SLOT_OUTCOME_FAILED\x10\x03*P\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPOOL_KIND_SEATS\x10\x01\x12\x14\n\x10POOL_KIND_TOKENS\x10\x02\x32\xff\x03\n\x10\x46\x61irQueueService\x12z\n\x0b\x41\x63quireSlot\x12).tenantry.api.quota.v1.AcquireSlotRequest\x1a*.tenantry.api.quota.v1.AcquireSlotResponse\"\x10\xaa\xed\x18\x0c\x08\x03\x18\x02\"\x06models(\x01\x30\x01\x12z\n\nWatchQueue\x12(.tenantry.api.quota.v1.WatchQueueRequest\x1a).tenantry.api.quota.v1.WatchQueueResponse\"\x15\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x30\x01\x12x\n\tListPools\x12\'.tenantry.api.quota.v1.ListPoolsRequest\x1a(.tenantry.api.quota.v1.ListPoolsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12y\n\nUpdatePool\x12(.tenantry.api.quota.v1.UpdatePoolRequest\x1a).tenantry.api.quota.v1.UpdatePoolResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/quota/v1/queue_service.proto\x12\x15tenantry.api.quota.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a/tenantry/api/quota/v1/reservation_service.proto\"\xb7\x01\n\x12\x41\x63quireSlotRequest\x12\x31\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32 .tenantry.api.quota.v1.SlotBeginH\x00\x12\x37\n\x08progress\x18\x02 \x01(\x0b\x32#.tenantry.api.quota.v1.SlotProgressH\x00\x12-\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.SlotEndH\x00\x42\x06\n\x04step\"\x82\x02\n\tSlotBegin\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12/\n\x0c\x62\x65gin_within\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x05lease\x18\x07 \x01(\x0b\x32\x1c.tenantry.api.quota.v1.Lease\x12\x15\n\routput_tokens\x18\x08 \x01(\x03\"%\n\x0cSlotProgress\x12\x15\n\routput_tokens\x18\x01 \x01(\x03\"\x9c\x01\n\x07SlotEnd\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".tenantry.api.quota.v1.SlotOutcome\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_output_tokens\"\x86\x01\n\x13\x41\x63quireSlotResponse\x12\x35\n\x07waiting\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.SlotWaitingH\x00\x12/\n\x07granted\x18\x02 \x01(\x0b\x32\x1c.tenantry.api.quota.v1.LeaseH\x00\x42\x07\n\x05state\"N\n\x0bSlotWaiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xde\x01\n\x05Lease\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cinput_tokens\x18\x05 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x03\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0b\n\x03mac\x18\x08 \x01(\x0c\x12\'\n\x04life\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"1\n\x11WatchQueueRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"q\n\x12WatchQueueResponse\x12-\n\x04rows\x18\x01 \x03(\x0b\x32\x1f.tenantry.api.quota.v1.QueueRow\x12,\n\x04pool\x18\x02 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.PoolUse\"\x8d\x01\n\x08QueueRow\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x12\x0e\n\x06weight\x18\x04 \x01(\x03\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x30\n\rexpected_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x07PoolUse\x12\x0e\n\x06in_use\x18\x01 \x01(\x03\x12\x0c\n\x04room\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xbb\x01\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.tenantry.api.quota.v1.PoolKind\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x03\x12\x14\n\x0cinput_weight\x18\x04 \x01(\x05\x12\x15\n\routput_weight\x18\x05 \x01(\x05\x12\x14\n\x0cmost_waiting\x18\x06 \x01(\x03\x12\x10\n\x08\x61\x64\x61ptive\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\x03\"E\n\x10ListPoolsRequest\x12\x31\n\x04page\x18\x01 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"s\n\x11ListPoolsResponse\x12*\n\x05pools\x18\x01 \x03(\x0b\x32\x1b.tenantry.api.quota.v1.Pool\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\">\n\x11UpdatePoolRequest\x12)\n\x04pool\x18\x01 \x01(\x0b\x32\x1b.tenantry.api.quota.v1.Pool\"?\n\x12UpdatePoolResponse\x12)\n\x04pool\x18\x01 \x01(\x0b\x32\x1b.tenantry.api.quota.v1.Pool*u\n\x0bSlotOutcome\x12\x1c\n\x18SLOT_OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fSLOT_OUTCOME_OK\x10\x01\x12\x1a\n\x16SLOT_OUTCOME_THROTTLED\x10\x02\x12\x17\n\x13SLOT_OUTCOME_FAILED\x10\x03*P\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPOOL_KIND_SEATS\x10\x01\x12\x14\n\x10POOL_KIND_TOKENS\x10\x02\x32\xff\x03\n\x10\x46\x61irQueueService\x12z\n\x0b\x41\x63quireSlot\x12).tenantry.api.quota.v1.AcquireSlotRequest\x1a*.tenantry.api.quota.v1.AcquireSlotResponse\"\x10\xaa\xed\x18\x0c\x08\x03\x18\x02\"\x06models(\x01\x30\x01\x12z\n\nWatchQueue\x12(.tenantry.api.quota.v1.WatchQueueRequest\x1a).tenantry.api.quota.v1.WatchQueueResponse\"\x15\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x30\x01\x12x\n\tListPools\x12\'.tenantry.api.quota.v1.ListPoolsRequest\x1a(.tenantry.api.quota.v1.ListPoolsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12y\n\nUpdatePool\x12(.tenantry.api.quota.v1.UpdatePoolRequest\x1a).tenantry.api.quota.v1.UpdatePoolResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,10 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAIRQUEUESERVICE'].methods_by_name['ListPools']._serialized_options = b'\220\002\001\252\355\030\021\010\002\022\013limits.read\030\001'
   _globals['_FAIRQUEUESERVICE'].methods_by_name['UpdatePool']._loaded_options = None
   _globals['_FAIRQUEUESERVICE'].methods_by_name['UpdatePool']._serialized_options = b'\252\355\030\022\010\002\022\014limits.write\030\001'
-  _globals['_SLOTOUTCOME']._serialized_start=2177
-  _globals['_SLOTOUTCOME']._serialized_end=2294
-  _globals['_POOLKIND']._serialized_start=2296
-  _globals['_POOLKIND']._serialized_end=2376
+  _globals['_SLOTOUTCOME']._serialized_start=2218
+  _globals['_SLOTOUTCOME']._serialized_end=2335
+  _globals['_POOLKIND']._serialized_start=2337
+  _globals['_POOLKIND']._serialized_end=2417
   _globals['_ACQUIRESLOTREQUEST']._serialized_start=257
   _globals['_ACQUIRESLOTREQUEST']._serialized_end=440
   _globals['_SLOTBEGIN']._serialized_start=443
@@ -61,25 +61,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SLOTWAITING']._serialized_start=1038
   _globals['_SLOTWAITING']._serialized_end=1116
   _globals['_LEASE']._serialized_start=1119
-  _globals['_LEASE']._serialized_end=1300
-  _globals['_WATCHQUEUEREQUEST']._serialized_start=1302
-  _globals['_WATCHQUEUEREQUEST']._serialized_end=1351
-  _globals['_WATCHQUEUERESPONSE']._serialized_start=1353
-  _globals['_WATCHQUEUERESPONSE']._serialized_end=1466
-  _globals['_QUEUEROW']._serialized_start=1469
-  _globals['_QUEUEROW']._serialized_end=1610
-  _globals['_POOLUSE']._serialized_start=1612
-  _globals['_POOLUSE']._serialized_end=1668
-  _globals['_POOL']._serialized_start=1671
-  _globals['_POOL']._serialized_end=1858
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1860
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1929
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1931
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=2046
-  _globals['_UPDATEPOOLREQUEST']._serialized_start=2048
-  _globals['_UPDATEPOOLREQUEST']._serialized_end=2110
-  _globals['_UPDATEPOOLRESPONSE']._serialized_start=2112
-  _globals['_UPDATEPOOLRESPONSE']._serialized_end=2175
-  _globals['_FAIRQUEUESERVICE']._serialized_start=2379
-  _globals['_FAIRQUEUESERVICE']._serialized_end=2890
+  _globals['_LEASE']._serialized_end=1341
+  _globals['_WATCHQUEUEREQUEST']._serialized_start=1343
+  _globals['_WATCHQUEUEREQUEST']._serialized_end=1392
+  _globals['_WATCHQUEUERESPONSE']._serialized_start=1394
+  _globals['_WATCHQUEUERESPONSE']._serialized_end=1507
+  _globals['_QUEUEROW']._serialized_start=1510
+  _globals['_QUEUEROW']._serialized_end=1651
+  _globals['_POOLUSE']._serialized_start=1653
+  _globals['_POOLUSE']._serialized_end=1709
+  _globals['_POOL']._serialized_start=1712
+  _globals['_POOL']._serialized_end=1899
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1901
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1970
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1972
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=2087
+  _globals['_UPDATEPOOLREQUEST']._serialized_start=2089
+  _globals['_UPDATEPOOLREQUEST']._serialized_end=2151
+  _globals['_UPDATEPOOLRESPONSE']._serialized_start=2153
+  _globals['_UPDATEPOOLRESPONSE']._serialized_end=2216
+  _globals['_FAIRQUEUESERVICE']._serialized_start=2420
+  _globals['_FAIRQUEUESERVICE']._serialized_end=2931
 # @@protoc_insertion_point(module_scope)

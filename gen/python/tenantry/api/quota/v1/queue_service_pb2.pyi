@@ -128,7 +128,7 @@ class SlotBegin(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
-    """pool is its name, 1 to 200 characters without control characters. With a lease: the lease's."""
+    """pool is its name, 1 to 400 characters without control characters. With a lease: the lease's."""
     input_tokens: _builtins.int
     """input_tokens is an estimate, 0 to 10^8. With a lease: the lease's."""
     max_output_tokens: _builtins.int
@@ -299,6 +299,7 @@ class Lease(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     """pool that the place is in."""
     ticket: _builtins.str
@@ -312,10 +313,14 @@ class Lease(_message.Message):
     priority: _builtins.int
     """priority that it was given with."""
     mac: _builtins.bytes
-    """mac is HMAC-SHA-256."""
+    """mac is HMAC-SHA-256 over the fields above and the reservation."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when it ends unless the stream lives on."""
+
+    @_builtins.property
+    def life(self) -> _duration_pb2.Duration:
+        """life is how long the lease lasts from now, for a client whose clock differs. Not read in a request."""
 
     def __init__(
         self,
@@ -328,10 +333,11 @@ class Lease(_message.Message):
         max_output_tokens: _builtins.int = ...,
         priority: _builtins.int = ...,
         mac: _builtins.bytes = ...,
+        life: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "life", b"life"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "expire_time", b"expire_time", "input_tokens", b"input_tokens", "mac", b"mac", "max_output_tokens", b"max_output_tokens", "pool", b"pool", "priority", b"priority", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "expire_time", b"expire_time", "input_tokens", b"input_tokens", "life", b"life", "mac", b"mac", "max_output_tokens", b"max_output_tokens", "pool", b"pool", "priority", b"priority", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,7 +488,7 @@ class Pool(_message.Message):
     ADAPTIVE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name, 1 to 200 characters without control characters."""
+    """name, 1 to 400 characters without control characters."""
     kind: Global___PoolKind.ValueType
     """kind of its capacity."""
     capacity: _builtins.int

@@ -65,9 +65,9 @@ class FairQueueServiceServicer(object):
         """AcquireSlot waits for a place in a pool and holds it: the stream's life is the lease. The first message says for what, the
         following ones how much output there is, the last one how the call ended. A half-close or a client that goes gives the place
         back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
-        Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not before its deadline; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
+        Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
         waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s or the time to begin is over.
+        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

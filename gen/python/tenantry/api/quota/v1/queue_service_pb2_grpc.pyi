@@ -20,9 +20,9 @@ class FairQueueServiceStub:
     """AcquireSlot waits for a place in a pool and holds it: the stream's life is the lease. The first message says for what, the
     following ones how much output there is, the last one how the call ended. A half-close or a client that goes gives the place
     back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
-    Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not before its deadline; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
+    Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
     waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-    lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s or the time to begin is over.
+    lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s.
     """
     WatchQueue: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]
     """WatchQueue sends what runs and waits in a pool, at once and then about once a second when it changed. An operator sees all
@@ -47,9 +47,9 @@ class FairQueueServiceServicer(metaclass=_abc_1.ABCMeta):
         """AcquireSlot waits for a place in a pool and holds it: the stream's life is the lease. The first message says for what, the
         following ones how much output there is, the last one how the call ended. A half-close or a client that goes gives the place
         back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
-        Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not before its deadline; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
+        Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
         waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s or the time to begin is over.
+        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 5 s.
         """
 
     @_abc_1.abstractmethod
