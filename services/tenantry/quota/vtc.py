@@ -181,8 +181,8 @@ class Queue:
     def _sweep(self, now_us: int, settings: PoolSettings, most: int) -> int:
         due = sorted((end, member) for member, end in self.ends.items() if end <= now_us)[:most]
         for _, member in due:
-            del self.ends[member]
             kind, name = member[0], member[1:]
+            del self.ends[member]
             if kind == "k":
                 self._end(now_us, name, self.tickets[name])
             elif kind == "t":
@@ -260,10 +260,9 @@ class Queue:
     def _take_out(self, now_us: int, name: str) -> None:
         """Take a waiting call out of the queue."""
         ticket = self.tickets[name]
-        tenant = self.tenants[ticket.call.tenant]
-        tenant.line.remove(ticket.in_line)
+        self.tenants[ticket.call.tenant].line.remove(ticket.in_line)
         self.waiting -= 1
-        self._owe(tenant, -ticket.backlog)
+        self._owe(self.tenants[ticket.call.tenant], -ticket.backlog)
         self._drop(now_us, name, ticket.call.tenant)
 
     def _drop(self, now_us: int, name: str, tenant: str) -> None:
@@ -330,10 +329,8 @@ class Queue:
 
     def _longest(self) -> str:
         """The last call of the longest weighted backlog."""
-        owing = ((one.backlog, name) for name, one in self.organisations.items() if one.backlog)
-        _, organisation = max(owing)
-        of_it = [(one.backlog, name) for name, one in self.tenants.items() if one.organisation == organisation]
-        _, tenant = max(of_it)
+        _, longest = max((one.backlog, name) for name, one in self.organisations.items())
+        _, tenant = max((one.backlog, name) for name, one in self.tenants.items() if one.organisation == longest)
         return self.tenants[tenant].line[-1][2]
 
     def _wait_us(self, now_us: int, tenant: Tenant, name: str, place: int, settings: PoolSettings) -> int:
@@ -350,8 +347,8 @@ class Queue:
             max(0, tenant.counter - self._least_counter(organisation)),
             self.waiting,
         )
-        held_us = aimd.held_us(self.room, settings, now_us)
-        return expected_wait_us(self.measured, at, aimd.room_of(self.room, settings), held_us)
+        room, held_us = aimd.room_of(self.room, settings), aimd.held_us(self.room, settings, now_us)
+        return expected_wait_us(self.measured, at, room, held_us)
 
     def _known(self, ticket: str, tenant: str) -> Ticket | None:
         found = self.tickets.get(ticket)
