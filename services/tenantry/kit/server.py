@@ -36,8 +36,9 @@ class Room:
     """One service as its `build` makes it: servicers, each with the function that registers it, and background work.
 
     `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it. `afterwards` returns when
-    nothing is left to do in other rooms for calls that were answered; it is bounded in time. `parts` are what the room can
-    do without for a while: the health check tells of each, by `room.part`, whether it is there.
+    nothing is left to do in other rooms for calls that were answered; it is bounded in time. `leaving` is called when calls
+    that have not ended by themselves are about to be cut, so that the room can tell that from a client's going. `parts` are
+    what the room can do without for a while: the health check tells of each, by `room.part`, whether it is there.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Room:
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     signing_keys: Callable[[], Awaitable[Mapping[str, bytes]]] | None = None
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
     parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
 
 
@@ -57,6 +59,7 @@ class OpenRoom:
     handlers: Handlers
     services: tuple[str, ...]
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
     parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
 
 
@@ -96,7 +99,7 @@ def open_room(
         add_to_server(servicer, collector)
     handlers = {path: guard.wrap(path, handler) for path, handler in collector.handlers.items()}
     services = tuple(sorted({path[1:].partition("/")[0] for path in handlers}))
-    return OpenRoom(room.name, guard, handlers, services, room.afterwards, room.parts)
+    return OpenRoom(room.name, guard, handlers, services, room.afterwards, room.leaving, room.parts)
 
 
 class Registry:
@@ -213,6 +216,9 @@ async def drain(rooms: Sequence[OpenRoom], grace_s: float) -> None:
         if room.afterwards is not None:
             await room.guard.end()
             await room.afterwards()
+    for room in rooms:
+        if room.leaving is not None:
+            room.leaving()
     await asyncio.gather(*(room.guard.end() for room in rooms))
 
 

@@ -85,6 +85,12 @@ def retry_after_s(header: str | None) -> float | None:
     return min(seconds, MOST_RETRY_AFTER_S) if seconds >= 0 else None
 
 
+def seat_lost() -> Unavailable:
+    """The call's place in its pool is another call's: quota was away for longer than a lease lasts."""
+    message = "the queue was away for too long, and the call's place was given to another"
+    return Unavailable(Reason.SERVICE_UNAVAILABLE, message, service="quota")
+
+
 def out_of_time() -> DeadlineExceeded:
     """The caller's own time ran out."""
     return DeadlineExceeded(message="the call's time ran out before the provider was done")

@@ -10,11 +10,12 @@ import hashlib
 from functools import lru_cache
 
 from tenantry.kit.keys import redis_key
-from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.kit.owner import Organisation, Owner, Platform, Pool, Tenant
 
 BUCKETS = 256
 # The second form of what is counted; entries of the outbox are read by every version.
 _KINDS = ("counters2", "holds2", "nonces2", "ends2", "outbox", "ended", "outputs", "crowds")
+_QUEUE_KINDS = ("state", "orgs", "tenants", "waiting", "tickets", "accounts", "ends", "owing", "backlogs", "news")
 
 
 @lru_cache(maxsize=16_384)
@@ -91,3 +92,25 @@ def probe_key() -> str:
 def hints_key() -> str:
     """Which buckets' outboxes grew lately."""
     return redis_key("quota", "hints", Platform())
+
+
+@lru_cache(maxsize=1_024)
+def queue_keys(owner: Pool) -> tuple[str, ...]:
+    """A pool's queue, in the order of the scripts' KEYS. The slot is a hash of the name, which may hold anything."""
+    slot = f"queue-{hashlib.sha256(owner.name.encode()).hexdigest()[:16]}"
+    return tuple(redis_key(slot, kind, owner) for kind in _QUEUE_KINDS)
+
+
+def queue_ends_key(owner: Pool) -> str:
+    """When to look at which lease, waiting call or idle tenant of a pool."""
+    return queue_keys(owner)[6]
+
+
+def queue_news_key(owner: Pool) -> str:
+    """Which waiting calls of a pool were granted or dropped lately."""
+    return queue_keys(owner)[9]
+
+
+def pools_key() -> str:
+    """Which pools have a queue."""
+    return redis_key("quota", "pools", Platform())

@@ -7,6 +7,7 @@ from tenantry.kit import settings as mesh
 from tenantry.kit.errors import InvalidArgument
 from tenantry.quota.holds import Terms
 from tenantry.quota.presence import StandbyTerms
+from tenantry.quota.slot import QueueTerms
 
 _MOST_REPLICAS = 10_000
 
@@ -14,8 +15,9 @@ _MOST_REPLICAS = 10_000
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`books_url` is the Redis of counters and holds, `sql_url` where limits are kept, `key_file` the secret that
-    signs receipts, made if it is missing. `remembered` is how many tenants' limits the request path keeps. `standby` says by
-    how many processes limits are shared while the books are away, and for how long."""
+    signs receipts, made if it is missing. `remembered` is how many tenants' limits the request path keeps, `remembered_pools`
+    how many pools' settings. `standby` says by how many processes limits are shared while the books are away, and for how
+    long."""
 
     books_url: str
     sql_url: str
@@ -23,6 +25,8 @@ class Settings:
     remembered: int = 16_384
     terms: Terms = field(default_factory=Terms)
     standby: StandbyTerms = field(default_factory=StandbyTerms)
+    remembered_pools: int = 1_024
+    queue_terms: QueueTerms = field(default_factory=QueueTerms)
 
 
 def from_environment() -> Settings:

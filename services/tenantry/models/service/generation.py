@@ -74,6 +74,7 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
             caller.current().models,
             models,
             _ask(given),
+            given.receipt,
             stream=stream,
             deadline=call.CURRENT.get().deadline,
         )

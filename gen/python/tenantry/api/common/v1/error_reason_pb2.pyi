@@ -98,6 +98,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. A budget of tokens a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
     ERROR_REASON_COST_BUDGET: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. A budget of cost a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+    ERROR_REASON_QUEUE_LATE: _ErrorReason.ValueType  # 77
+    """RESOURCE_EXHAUSTED. The call's turn in the fair queue can't come before its deadline. Metadata: pool. RetryInfo says the expected
+    wait. Remedy: allow more time, or come back then.
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 78
+    """RESOURCE_EXHAUSTED. The fair queue is full, and the call was the last of the longest weighted backlog. Metadata: pool. RetryInfo
+    says when to come back. Remedy: send fewer calls at once.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 70
     """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 71
@@ -198,6 +206,14 @@ ERROR_REASON_TOKENS_BUDGET: ErrorReason.ValueType  # 92
 """RESOURCE_EXHAUSTED. A budget of tokens a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
 ERROR_REASON_COST_BUDGET: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. A budget of cost a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+ERROR_REASON_QUEUE_LATE: ErrorReason.ValueType  # 77
+"""RESOURCE_EXHAUSTED. The call's turn in the fair queue can't come before its deadline. Metadata: pool. RetryInfo says the expected
+wait. Remedy: allow more time, or come back then.
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 78
+"""RESOURCE_EXHAUSTED. The fair queue is full, and the call was the last of the longest weighted backlog. Metadata: pool. RetryInfo
+says when to come back. Remedy: send fewer calls at once.
+"""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 70
 """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 71
