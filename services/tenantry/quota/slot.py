@@ -1,0 +1,169 @@
+"""The values of the fair queue: what a call asks of a pool, what a pool is, and what the queue answers."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# The largest whole number that Lua's doubles hold exactly; counters stop there, after 10^9 tokens a second for 100 days.
+MOST_COUNTER = 2**53 - 1
+# A provider that asks for more is asked again after this.
+MOST_RETRY_AFTER_US = 60_000_000
+MOST_PRIORITY = 9
+THOUSAND = 1000
+
+
+class Kind(StrEnum):
+    """What a pool's capacity counts: calls at once, or tokens in flight (input and most output of the running calls)."""
+
+    SEATS = "seats"
+    TOKENS = "tokens"
+
+
+class How(StrEnum):
+    """How a call ended: answered, refused by the provider for its rate, or anything else."""
+
+    OK = "ok"
+    THROTTLED = "throttled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """A pool as it is set. Price weights say what an input and an output token cost in service; `most_waiting` is how
+    many calls may wait; an adaptive pool follows what its provider takes, within 1 and `capacity`."""
+
+    kind: Kind = Kind.SEATS
+    capacity: int = 256
+    input_weight: int = 1
+    output_weight: int = 2
+    most_waiting: int = 20_000
+    adaptive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTerms:
+    """How long a lease and a waiting call's place last without renewal, after how long an idle tenant is forgotten, how
+    long a dropped call is remembered, and how many things one call ends or grants at most."""
+
+    lease_us: int = 15_000_000
+    idle_us: int = 600_000_000
+    remember_us: int = 60_000_000
+    batch: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that wants a place in a pool. `weight` is its tenant's, `most_running` how many of the tenant's calls may
+    run in this pool; a higher priority goes first among its tenant's; `deadline_us` is 0 for none."""
+
+    ticket: str
+    organisation: str
+    tenant: str
+    weight: int
+    most_running: int
+    priority: int
+    input_tokens: int
+    max_output_tokens: int
+    deadline_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The call may run until `ends_us`, and longer when it is renewed. `epoch` names the books that know it."""
+
+    epoch: str
+    ends_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`place` 1 is the next of its tenant's; the wait is an estimate, 0 when nothing was measured yet."""
+
+    place: int
+    wait_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The call can't begin before its deadline."""
+
+    wait_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The queue was full, and this call the last of the longest weighted backlog."""
+
+    wait_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The call alone is larger than the pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing is known of the call: it ended, or the books lost it."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A waiting call was granted, or else dropped, by what another call did."""
+
+    ticket: str
+    granted: bool
+
+
+Answer = Granted | Waiting | Late | Dropped | TooLarge | Gone
+
+
+@dataclass(slots=True)
+class Organisation:
+    """`ready` are its tenants in the order, `weights` the sum of theirs; `backlog` is weighted. `last` is the counter
+    of the tenant that stopped waiting last, or that tenant's name while it is known."""
+
+    counter: int = 0
+    members: int = 0
+    ready: set[str] = field(default_factory=set[str])
+    weights: int = 0
+    backlog: int = 0
+    last: int = 0
+    last_tenant: str = ""
+
+    @property
+    def weight(self) -> int:
+        """Its share among organisations, in thousandths: the mean weight of its tenants in the order."""
+        return THOUSAND * self.weights // len(self.ready) if self.ready else 0
+
+
+@dataclass(slots=True)
+class Tenant:
+    """`rest` is the part of its charges that did not make a whole of the counter; `line` are its waiting calls in
+    order: 9 less priority, number, ticket."""
+
+    organisation: str
+    weight: int
+    most_running: int
+    counter: int = 0
+    rest: int = 0
+    running: int = 0
+    backlog: int = 0
+    line: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A waiting or running call; `granted_us` is 0 while it waits, `backlog` its part of its tenant's, `counted` the
+    output tokens that were charged."""
+
+    call: Call
+    size: int
+    number: int
+    backlog: int = 0
+    granted_us: int = 0
+    counted: int = 0
+
+
+def size_of(settings: PoolSettings, input_tokens: int, max_output_tokens: int) -> int:
+    """How much of the pool's capacity the call takes while it runs."""
+    return 1 if settings.kind is Kind.SEATS else max(1, input_tokens + max_output_tokens)
