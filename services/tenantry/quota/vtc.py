@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from tenantry.quota import aimd
 from tenantry.quota.aimd import Room
+from tenantry.quota.ends import Ends
 from tenantry.quota.expected_wait import Measured, Place, expected_wait_us, learn
 from tenantry.quota.slot import (
     MOST_COUNTER,
@@ -71,7 +72,7 @@ class Queue:
     ready: set[str] = field(default_factory=set[str])
     tenants: dict[str, Tenant] = field(default_factory=dict[str, Tenant])
     tickets: dict[str, Ticket] = field(default_factory=dict[str, Ticket])
-    ends: dict[str, int] = field(default_factory=dict[str, int])
+    ends: Ends = field(default_factory=Ends)
     news: list[News] = field(default_factory=list[News])
 
     def acquire(self, now_us: int, call: Call, settings: PoolSettings) -> Answer:
@@ -170,9 +171,8 @@ class Queue:
         return swept
 
     def _sweep(self, now_us: int, settings: PoolSettings, most: int) -> int:
-        due = sorted((end, member) for member, end in self.ends.items() if end <= now_us)[:most]
-        for _, member in due:
-            del self.ends[member]
+        due = self.ends.take_due(now_us, most)
+        for member in due:
             kind, name = member[0], member[1:]
             if kind == "k":
                 self._end(now_us, name, self.tickets[name])
@@ -239,14 +239,14 @@ class Queue:
         """Take a waiting call out of the queue."""
         ticket = self.tickets[name]
         tenant = self.tenants[ticket.call.tenant]
-        tenant.line.remove(_in_line(ticket))
+        del tenant.line[bisect_left(tenant.line, _in_line(ticket))]
         self.waiting -= 1
         self._owe(tenant, -ticket.backlog)
         self._drop(now_us, name, ticket.call.tenant)
 
     def _drop(self, now_us: int, name: str, tenant: str) -> None:
         del self.tickets[name]
-        self.ends.pop("k" + name, None)
+        self.ends.discard("k" + name)
         self.ends["t" + tenant] = now_us + self.terms.idle_us
         self._place(tenant)
 

@@ -1,0 +1,43 @@
+"""When to look at what: a map from a name to a time that gives what is due in the order of time, as Redis's sorted set does."""
+
+from heapq import heapify, heappop, heappush
+
+
+class Ends:
+    """Names by their time. Setting, dropping and finding what is due take O(log n)."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+        # Entries that no longer say what `_times` says are passed over.
+        self._heap: list[tuple[int, str]] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._times
+
+    def __getitem__(self, name: str) -> int:
+        return self._times[name]
+
+    def __setitem__(self, name: str, at: int) -> None:
+        if self._times.get(name) != at:
+            self._times[name] = at
+            heappush(self._heap, (at, name))
+            if len(self._heap) > 4 * len(self._times) + 64:
+                self._heap = [(time, other) for other, time in self._times.items()]
+                heapify(self._heap)
+
+    def discard(self, name: str) -> None:
+        self._times.pop(name, None)
+
+    def take_due(self, now: int, most: int) -> list[str]:
+        """Up to `most` names whose time has come, out of the map; ties go by name."""
+        due: list[str] = []
+        while self._heap and self._heap[0][0] <= now and len(due) < most:
+            time, name = heappop(self._heap)
+            if self._times.get(name) == time:
+                del self._times[name]
+                due.append(name)
+        return due
+
+    def items(self) -> dict[str, int]:
+        """All there is."""
+        return dict(self._times)
