@@ -10,10 +10,11 @@ import hashlib
 from functools import lru_cache
 
 from tenantry.kit.keys import redis_key
-from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.kit.owner import Organisation, Owner, Platform, Pool, Tenant
 
 BUCKETS = 256
 _KINDS = ("counters", "holds", "nonces", "ends", "outbox")
+_QUEUE_KINDS = ("state", "orgs", "tenants", "waiting", "tickets", "accounts", "ends", "owing", "backlogs", "news")
 
 
 @lru_cache(maxsize=16_384)
@@ -71,3 +72,25 @@ def schema_key() -> str:
 def hints_key() -> str:
     """Which buckets' outboxes grew lately."""
     return redis_key("quota", "hints", Platform())
+
+
+@lru_cache(maxsize=1_024)
+def queue_keys(owner: Pool) -> tuple[str, ...]:
+    """A pool's queue, in the order of the scripts' KEYS. The slot is a hash of the name, which may hold anything."""
+    slot = f"queue-{hashlib.sha256(owner.name.encode()).hexdigest()[:16]}"
+    return tuple(redis_key(slot, kind, owner) for kind in _QUEUE_KINDS)
+
+
+def queue_ends_key(owner: Pool) -> str:
+    """When to look at which lease, waiting call or idle tenant of a pool."""
+    return queue_keys(owner)[6]
+
+
+def queue_news_key(owner: Pool) -> str:
+    """Which waiting calls of a pool were granted or dropped lately."""
+    return queue_keys(owner)[9]
+
+
+def pools_key() -> str:
+    """Which pools have a queue."""
+    return redis_key("quota", "pools", Platform())

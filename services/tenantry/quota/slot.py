@@ -68,7 +68,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The call may run until `ends_us`, and longer when it is renewed. `epoch` names the books that know it."""
+    """A lease: the call may run until `ends_us`, and longer when it is renewed. `epoch` names the books that know it."""
 
     epoch: str
     ends_us: int

@@ -137,19 +137,19 @@ class Queue:
         return found is not None
 
     def attach(
-        self, now_us: int, call: Call, counted: int, epoch: str, ends_us: int, settings: PoolSettings
+        self, now_us: int, call: Call, output_tokens: int, lease: Granted, settings: PoolSettings
     ) -> Granted | Gone:
         """Go on with a running call. One that these books have lost (it is of another epoch, and has not ended) is
         counted again, whatever room there is."""
         found = self._known(call.ticket, call.tenant)
-        if found is None and (epoch == self.epoch or ends_us <= now_us or call.ticket in self.tickets):
+        if found is None and (lease.epoch == self.epoch or lease.ends_us <= now_us or call.ticket in self.tickets):
             return Gone()
         if found is not None and not found.granted_us:
             return Gone()
         if found is None:
             self._account(now_us, call)
             size = size_of(settings, call.input_tokens, call.max_output_tokens)
-            found = self.tickets[call.ticket] = Ticket(call, size, 0, 0, now_us, counted)
+            found = self.tickets[call.ticket] = Ticket(call, size, 0, 0, now_us, output_tokens)
             self.tenants[call.tenant].running += 1
             self.used += size
             self._place(call.tenant)

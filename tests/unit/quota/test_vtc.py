@@ -261,7 +261,7 @@ def test_another_tenants_ticket_is_as_unknown_as_none() -> None:
     assert pool.queue.renew(pool.now_us, "a-1", "b", 9, pool.settings) == 0
     assert not pool.queue.release(pool.now_us, "a-1", "b", 9, How.OK, 0, pool.settings)
     call = Call("a-1", "b-org", "b", 1, 9, 0, 1, 1)
-    assert pool.queue.attach(pool.now_us, call, 0, "another", pool.now_us + SECOND, pool.settings) == Gone()
+    assert pool.queue.attach(pool.now_us, call, 0, Granted("another", pool.now_us + SECOND), pool.settings) == Gone()
     assert pool.running == ["a-1"]
 
 
@@ -282,8 +282,9 @@ def test_only_a_lease_of_another_epoch_within_its_end_is_counted_again(
     pool = Pool()
     pool.acquire("other")
     call = Call("a-1", "a-org", "a", 1, 9, 0, 10, 10)
+    lease = Granted(epoch, pool.now_us + ends_in_us)
     for _ in range(2):
-        answer = pool.queue.attach(pool.now_us, call, 40, epoch, pool.now_us + ends_in_us, pool.settings)
+        answer = pool.queue.attach(pool.now_us, call, 40, lease, pool.settings)
         assert isinstance(answer, Granted) == counted
     assert pool.queue.used == 1 + int(counted)
 

@@ -1,0 +1,58 @@
+-- Take a place, and with it the capacity if it is the call's turn. Refused while memory is full.
+-- ARGV    1-11 as in queue.lua, 12 ticket, 13 organisation, 14 tenant, 15 weight, 16 most running, 17 priority, 18 input
+--         tokens, 19 most output tokens, 20 deadline or 0
+-- RESULT  {now, epoch, news, 1, end} | {…, 2, place, wait} | {…, 3, wait}: dropped | {…, 4}: gone | {…, 5, wait}: late |
+--         {…, 6}: larger than the pool
+local name, org, tenant, priority = ARGV[12], ARGV[13], ARGV[14], tonumber(ARGV[17])
+local weight, most, input, output = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[18]), tonumber(ARGV[19])
+local deadline = tonumber(ARGV[20])
+
+local function enqueue(size)
+  pool.number = pool.number + 1
+  local ticket = {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
+    number = pool.number, backlog = 0, granted = 0, counted = 0}
+  ticket.backlog = -divided(-(cost(ticket) + output * OUTPUT_WEIGHT), weight)
+  save_ticket(ticket)
+  keep(ticket)
+  redis.call('ZADD', WAITING, 0, in_line(ticket))
+  local account = tenant_of(tenant)
+  account.waiting = account.waiting + 1
+  pool.waiting = pool.waiting + 1
+  owe(tenant, account, ticket.backlog)
+  place(tenant)
+end
+
+local function acquire()
+  sweep(BATCH)
+  if ticket_of(name) or redis.call('ZSCORE', ENDS, 'x' .. name) then
+    return look(name, tenant)
+  end
+  local size = IN_SEATS and 1 or math.max(1, input + output)
+  if size > CAPACITY then
+    return {6}
+  end
+  account(org, tenant, weight, most)
+  enqueue(size)
+  serve(name)
+  local answer = look(name, tenant)
+  if answer[1] == 2 then
+    if deadline > 0 and now + answer[3] > deadline then
+      take_out(ticket_of(name))
+      return {5, answer[3]}
+    end
+    if pool.waiting > MOST_WAITING then
+      local victim = longest()
+      take_out(ticket_of(victim))
+      if victim == name then
+        return {3, answer[3]}
+      end
+      redis.call('ZADD', ENDS, text(now + REMEMBER_US), 'x' .. victim)
+      tell(victim, 0)
+    end
+  end
+  return answer
+end
+
+local answer = acquire()
+finish()
+return {now, pool.epoch, news, unpack(answer)}
