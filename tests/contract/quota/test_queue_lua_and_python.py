@@ -242,7 +242,7 @@ class Both(RuleBasedStateMachine):
         queue = self.python
         assert orgs == {name: queue.organisations[name].counter for name in queue.ready}
         assert owing == {name: one.backlog for name, one in queue.organisations.items() if one.backlog}
-        assert ends == queue.ends
+        assert ends == queue.ends.items()
         ready = [name for one in queue.organisations.values() for name in one.ready]
         assert set(tenants) == {
             _ordered(queue.tenants[name].organisation, queue.tenants[name].counter, name) for name in ready

@@ -332,7 +332,7 @@ def test_an_idle_tenant_is_forgotten_with_its_organisation_and_then_the_pool() -
     pool.release("b-1")
     pool.now_us += terms.idle_us
     pool.queue.sweep(pool.now_us, pool.settings, 10)
-    assert (pool.queue.tenants, pool.queue.organisations, pool.queue.ends) == ({}, {}, {})
+    assert (pool.queue.tenants, pool.queue.organisations, pool.queue.ends.items()) == ({}, {}, {})
     assert pool.queue == Queue(terms)
 
 
