@@ -28,15 +28,19 @@ class Ends:
     def discard(self, name: str) -> None:
         self._times.pop(name, None)
 
-    def take_due(self, now: int, most: int) -> list[str]:
-        """Up to `most` names whose time has come, out of the map; ties go by name."""
-        due: list[str] = []
+    def due(self, now: int, most: int) -> list[str]:
+        """Up to `most` names whose time has come, which stay in the map; ties go by name."""
+        due: list[tuple[int, str]] = []
         while self._heap and self._heap[0][0] <= now and len(due) < most:
-            time, name = heappop(self._heap)
-            if self._times.get(name) == time:
-                del self._times[name]
-                due.append(name)
-        return due
+            entry = heappop(self._heap)
+            if self._times.get(entry[1]) == entry[0] and entry not in due[-1:]:
+                due.append(entry)
+        for entry in due:
+            heappush(self._heap, entry)
+        return [name for _, name in due]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ends) and self._times == other._times
 
     def items(self) -> dict[str, int]:
         """All there is."""

@@ -171,8 +171,9 @@ class Queue:
         return swept
 
     def _sweep(self, now_us: int, settings: PoolSettings, most: int) -> int:
-        due = self.ends.take_due(now_us, most)
+        due = self.ends.due(now_us, most)
         for member in due:
+            self.ends.discard(member)
             kind, name = member[0], member[1:]
             if kind == "k":
                 self._end(now_us, name, self.tickets[name])
