@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity", "fairness")
 
 
 def main(arguments: list[str]) -> None:

@@ -96,7 +96,8 @@ def _backlogged(fates: Sequence[Fate]) -> list[Point]:
     spans = sorted(
         (fate.arrival.at_s, end)
         for fate in fates
-        if (end := fate.granted_s if fate.granted_s is not None else fate.left_s) is not None and end > fate.arrival.at_s
+        if (end := fate.granted_s if fate.granted_s is not None else fate.left_s) is not None
+        and end > fate.arrival.at_s
     )
     joined: list[Point] = []
     for begin, end in spans:
@@ -108,9 +109,4 @@ def _backlogged(fates: Sequence[Fate]) -> list[Point]:
 
 
 def _both(one: Sequence[Point], other: Sequence[Point]) -> list[Point]:
-    return [
-        (begin, end)
-        for a in one
-        for b in other
-        if (end := min(a[1], b[1])) > (begin := max(a[0], b[0]))
-    ]
+    return [(begin, end) for a in one for b in other if (end := min(a[1], b[1])) > (begin := max(a[0], b[0]))]

@@ -65,7 +65,7 @@ class Fate:
 
     @property
     def wait_s(self) -> float | None:
-        return None if self.granted_s is None else self.granted_s - self.arrival.at_s
+        return None if self.granted_s is None else max(0.0, self.granted_s - self.arrival.at_s)
 
 
 @dataclass(slots=True)
