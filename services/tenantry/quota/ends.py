@@ -1,15 +1,16 @@
 """When to look at what: a map from a name to a time that gives what is due in the order of time, as Redis's sorted set does."""
 
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 
+@dataclass(slots=True)
 class Ends:
-    """Names by their time. Setting, dropping and finding what is due take O(log n)."""
+    """Names by their time. Setting, dropping and finding what is due take O(log n). Entries of the heap that no longer say what
+    the times say are passed over."""
 
-    def __init__(self) -> None:
-        self._times: dict[str, int] = {}
-        # Entries that no longer say what `_times` says are passed over.
-        self._heap: list[tuple[int, str]] = []
+    _times: dict[str, int] = field(default_factory=dict[str, int])
+    _heap: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]], compare=False)
 
     def __contains__(self, name: str) -> bool:
         return name in self._times
@@ -38,9 +39,6 @@ class Ends:
         for entry in due:
             heappush(self._heap, entry)
         return [name for _, name in due]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ends) and self._times == other._times
 
     def items(self) -> dict[str, int]:
         """All there is."""

@@ -147,8 +147,8 @@ def simulate(
     *,
     fair: bool = True,
 ) -> list[Fate]:
-    """What becomes of each request, in the order of the arrivals. A tenant that `members` does not name has an organisation of its
-    own and the weight 1; without `fair`, first come is first served."""
+    """What becomes of each request, in the order of the arrivals. A tenant that `members` does not name has an organisation of
+    its own and the weight 1; without `fair`, first come is first served."""
     run = _Run(settings, provider, members or {}, fair)
     run.go(arrivals)
     return list(run.fates.values())
