@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tenantry.quota.simulation import Arrival, Fate, Member, Provider, simulate
 from tenantry.quota.slot import Kind, PoolSettings
-from tests.bench.report import Report
+from tests.bench.plots import draw
+from tests.bench.report import FULL, Report
 from tests.bench.service import Curve, Prices, backlogged_difference, by_tenant, largest_difference
 from tests.bench.workloads import WORKLOADS, Workload, heavier, recorded, split, weighted
 
@@ -27,6 +28,7 @@ REAL_POOL = PoolSettings(Kind.TOKENS, 50_000, 1, 2, most_waiting=20_000)
 REAL_LOAD = 0.6
 TENANTS, FLOODS = 20, (1, 10, 100)
 MORE = 0.10
+PLOTS = Path("docs/fairness")
 
 
 def bound(longest_input: int) -> float:
@@ -51,8 +53,14 @@ def _workload(workload: Workload, report: Report) -> None:
     arrivals = workload.arrivals()
     most = bound(max(arrival.input_tokens for arrival in arrivals))
     name = f"Fig. {workload.figure} {workload.name}"
-    for place, order in enumerate(("fair", "first come")):
-        fates = simulate(arrivals, PAPERS_POOL, PAPERS_PROVIDER, fair=order == "fair")
+    both = {
+        order: simulate(arrivals, PAPERS_POOL, PAPERS_PROVIDER, fair=order == "fair")
+        for order in ("fair", "first come")
+    }
+    if FULL:
+        file = PLOTS / f"figure-{workload.figure}.svg"
+        draw(f"{workload.name} (the paper's figure {workload.figure})", workload.seconds, *both.values(), PRICES, file)
+    for place, (order, fates) in enumerate(both.items()):
         largest = largest_difference(fates, workload.seconds, PRICES)
         backlogged = backlogged_difference(fates, PRICES)
         papers = f"{workload.paper[place]:,}" if workload.paper else ""
