@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity", "fairness")
+NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity", "fairness", "queue")
 
 
 def main(arguments: list[str]) -> None:
