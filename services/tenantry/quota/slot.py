@@ -138,12 +138,13 @@ class Organisation:
 
 @dataclass(slots=True)
 class Tenant:
-    """`rest` is the part of its charges that did not make a whole of the counter; `line` are its waiting calls in
+    """`seen_us` is when a call of it last came or went; `rest` is the part of its charges that did not make a whole of the counter; `line` are its waiting calls in
     order: 9 less priority, number, ticket."""
 
     organisation: str
     weight: int
     most_running: int
+    seen_us: int = 0
     counter: int = 0
     rest: int = 0
     running: int = 0

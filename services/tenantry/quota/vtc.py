@@ -84,8 +84,17 @@ class Queue:
         if size > settings.capacity:
             return TooLarge()
         self._account(now_us, call)
-        self._enqueue(now_us, call, size, settings)
-        self._serve(now_us, settings, own=call.ticket)
+        self.number += 1
+        ticket = self.tickets[call.ticket] = Ticket(call, size, self.number)
+        if (
+            self.waiting == 0
+            and self.tenants[call.tenant].running < call.most_running
+            and self._fits(now_us, size, settings)
+        ):
+            self._pass(now_us, ticket, settings)
+        else:
+            self._enqueue(now_us, ticket, settings)
+            self._serve(now_us, settings, own=call.ticket)
         answer = self.look(now_us, call.ticket, call.tenant, settings)
         if isinstance(answer, Waiting):
             if call.deadline_us and now_us + answer.wait_us > call.deadline_us:
@@ -182,44 +191,57 @@ class Queue:
         self._serve(now_us, settings)
         return len(due)
 
-    def _enqueue(self, now_us: int, call: Call, size: int, settings: PoolSettings) -> None:
-        self.number += 1
-        ticket = self.tickets[call.ticket] = Ticket(call, size, self.number)
-        most = _cost(ticket, settings) + call.max_output_tokens * settings.output_weight
-        ticket.backlog = -(-most // call.weight)
+    def _pass(self, now_us: int, ticket: Ticket, settings: PoolSettings) -> None:
+        """Enter the order, be granted and leave it, in one: nobody waits and there is room."""
+        tenant = self.tenants[ticket.call.tenant]
+        organisation = self.organisations[tenant.organisation]
+        self._lift(tenant, organisation)
+        organisation.last_tenant, self.last_organisation = ticket.call.tenant, tenant.organisation
+        self._start(now_us, ticket, settings)
+
+    def _enqueue(self, now_us: int, ticket: Ticket, settings: PoolSettings) -> None:
+        most = _cost(ticket, settings) + ticket.call.max_output_tokens * settings.output_weight
+        ticket.backlog = -(-most // ticket.call.weight)
         self._keep(now_us, ticket)
-        tenant = self.tenants[call.tenant]
+        tenant = self.tenants[ticket.call.tenant]
         insort(tenant.line, _in_line(ticket))
         self.waiting += 1
         self._owe(tenant, ticket.backlog)
-        self._place(call.tenant)
+        self._place(ticket.call.tenant)
 
     def _serve(self, now_us: int, settings: PoolSettings, own: str = "") -> None:
-        """Grant the next calls as long as they fit. One larger than the room runs when nothing else does."""
-        if aimd.held_us(self.room, settings, now_us) > 0:
-            return
+        """Grant the next calls as long as they fit."""
         for _ in range(self.terms.batch):
             if not self.ready:
                 return
             organisation = self.organisations[self._least_organisation()]
             ticket = self.tickets[self.tenants[self._least_tenant(organisation)].line[0][2]]
-            if self.used > 0 and self.used + ticket.size > aimd.room_of(self.room, settings):
+            if not self._fits(now_us, ticket.size, settings):
                 return
             self._grant(now_us, ticket, settings)
             if ticket.call.ticket != own:
                 self.news.append(News(ticket.call.ticket, True))
 
+    def _fits(self, now_us: int, size: int, settings: PoolSettings) -> bool:
+        """One larger than the room runs when nothing else does."""
+        if aimd.held_us(self.room, settings, now_us) > 0:
+            return False
+        return self.used == 0 or self.used + size <= aimd.room_of(self.room, settings)
+
     def _grant(self, now_us: int, ticket: Ticket, settings: PoolSettings) -> None:
         tenant = self.tenants[ticket.call.tenant]
         del tenant.line[0]
-        tenant.running += 1
         self.waiting -= 1
+        self._owe(tenant, -ticket.backlog)
+        self._start(now_us, ticket, settings)
+
+    def _start(self, now_us: int, ticket: Ticket, settings: PoolSettings) -> None:
+        self.tenants[ticket.call.tenant].running += 1
         self.used += ticket.size
         ticket.granted_us = now_us
         self._keep(now_us, ticket)
-        self._owe(tenant, -ticket.backlog)
-        self._charge(ticket, _cost(ticket, settings))
         self._place(ticket.call.tenant)
+        self._charge(ticket, _cost(ticket, settings))
 
     def _end(self, now_us: int, name: str, ticket: Ticket) -> None:
         if not ticket.granted_us:
@@ -248,7 +270,7 @@ class Queue:
     def _drop(self, now_us: int, name: str, tenant: str) -> None:
         del self.tickets[name]
         self.ends.discard("k" + name)
-        self.ends["t" + tenant] = now_us + self.terms.idle_us
+        self.tenants[tenant].seen_us = now_us
         self._place(tenant)
 
     def _count(self, ticket: Ticket, output_tokens: int, settings: PoolSettings) -> None:
@@ -272,10 +294,8 @@ class Queue:
             return
         self.weights -= organisation.weight
         if ready:
-            tenant.counter = max(tenant.counter, self._least_counter(organisation))
-            if not organisation.ready:
-                organisation.counter = max(organisation.counter, self._least_organisation_counter())
-                self.ready.add(tenant.organisation)
+            self._lift(tenant, organisation)
+            self.ready.add(tenant.organisation)
             organisation.ready.add(name)
             organisation.weights += tenant.weight
         else:
@@ -286,6 +306,12 @@ class Queue:
                 self.ready.remove(tenant.organisation)
                 self.last_organisation = tenant.organisation
         self.weights += organisation.weight
+
+    def _lift(self, tenant: Tenant, organisation: Organisation) -> None:
+        """Before they enter the order: idling earned nothing."""
+        tenant.counter = max(tenant.counter, self._least_counter(organisation))
+        if not organisation.ready:
+            organisation.counter = max(organisation.counter, self._least_organisation_counter())
 
     def _least_organisation(self) -> str:
         return min(self.ready, key=lambda name: (self.organisations[name].counter, name))
@@ -348,7 +374,8 @@ class Queue:
         tenant = self.tenants.get(call.tenant)
         if tenant is None:
             self.organisations.setdefault(call.organisation, Organisation()).members += 1
-            self.tenants[call.tenant] = Tenant(call.organisation, call.weight, call.most_running)
+            tenant = self.tenants[call.tenant] = Tenant(call.organisation, call.weight, call.most_running)
+            self.ends["t" + call.tenant] = now_us + self.terms.idle_us
         else:
             organisation = self.organisations[tenant.organisation]
             if call.tenant in organisation.ready:
@@ -356,14 +383,15 @@ class Queue:
                 organisation.weights += call.weight - tenant.weight
                 self.weights += organisation.weight
             tenant.weight, tenant.most_running = call.weight, call.most_running
-        self.ends["t" + call.tenant] = now_us + self.terms.idle_us
+        tenant.seen_us = now_us
         self._place(call.tenant)
 
     def _forget_idle(self, now_us: int, name: str) -> None:
         """Forget a tenant without calls, and its organisation with the last of them; when all are gone, the pool."""
         tenant = self.tenants[name]
-        if tenant.line or tenant.running:
-            self.ends["t" + name] = now_us + self.terms.idle_us
+        idle_at_us = (now_us if tenant.line or tenant.running else tenant.seen_us) + self.terms.idle_us
+        if idle_at_us > now_us:
+            self.ends["t" + name] = idle_at_us
             return
         organisation = self.organisations[tenant.organisation]
         del self.tenants[name]

@@ -171,6 +171,12 @@ class Both(RuleBasedStateMachine):
         if running:  # no precondition: it would hang on real time
             self.end(running[which % len(running)], output, how, retry)
 
+    @rule(retry=st.integers(0, 6))
+    def throttle_all(self, retry: int) -> None:
+        """All of one flight meet the same limit of the provider."""
+        for call in [ticket.call for ticket in self.python.tickets.values() if ticket.granted_us]:
+            self.end(call, -1, How.THROTTLED, retry)
+
     def end(self, call: Call, output: int, how: How, retry: int) -> None:
         asked = (call.ticket, call.tenant, output, how, retry * 1_000, self.settings)
         known, news = self.asked(self.lua.release(POOL, *asked))
@@ -298,6 +304,7 @@ def _tenants_of(queue: Queue) -> dict[str, dict[str, str]]:
             org=one.organisation,
             weight=one.weight,
             most=one.most_running,
+            seen=one.seen_us,
             counter=one.counter,
             rest=one.rest,
             running=one.running,

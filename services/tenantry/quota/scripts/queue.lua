@@ -31,6 +31,8 @@ local MOST_RETRY_AFTER_US, STEPS, TICK_US, LONGEST_TICKS, MEMORY, THOUSAND = 600
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local news = {}
+-- The rules. In a table, since each local that functions share costs a call's time once a function.
+local vtc = {}
 
 -- A number as Redis should read it: Lua would write large ones as 1e+15. Of equal width, numbers sort as they count.
 local function text(number)
@@ -56,7 +58,7 @@ end
 
 -- State: loaded once a call, written back by `finish`.
 
-local function server()
+function vtc.server()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 
@@ -64,12 +66,12 @@ local pool = redis.call('GET', STATE)
 if pool then
   pool = cmsgpack.unpack(pool)
 else
-  pool = {epoch = FRESH, server = server(), used = 0, waiting = 0, number = 0, weights = 0, last = 0, last_org = '',
+  pool = {epoch = FRESH, server = vtc.server(), used = 0, waiting = 0, number = 0, weights = 0, last = 0, last_org = '',
     limit = 0, answered = 0, cut = 0, held = 0, hold = 0, ticks = 0, charge = 0}
 end
 local organisations, tenants, tickets = {}, {}, {}
 
-local function loaded(cache, name, key, field)
+function vtc.loaded(cache, name, key, field)
   if cache[name] == nil then
     local packed = redis.call('HGET', key, field)
     cache[name] = packed and cmsgpack.unpack(packed) or false
@@ -77,19 +79,19 @@ local function loaded(cache, name, key, field)
   return cache[name]
 end
 
-local function organisation_of(name)
-  return loaded(organisations, name, ACCOUNTS, 'o' .. name)
+function vtc.organisation_of(name)
+  return vtc.loaded(organisations, name, ACCOUNTS, 'o' .. name)
 end
 
-local function tenant_of(name)
-  return loaded(tenants, name, ACCOUNTS, 't' .. name)
+function vtc.tenant_of(name)
+  return vtc.loaded(tenants, name, ACCOUNTS, 't' .. name)
 end
 
 local FIELDS = {'tenant', 'priority', 'input', 'deadline', 'size', 'number', 'backlog', 'granted', 'counted'}
 
-local function ticket_of(name)
+function vtc.ticket_of(name)
   if tickets[name] == nil then
-    local parts = loaded(tickets, name, TICKETS, name)
+    local parts = vtc.loaded(tickets, name, TICKETS, name)
     local ticket = parts and {name = name}
     for place, field in ipairs(parts and FIELDS or {}) do
       ticket[field] = parts[place]
@@ -99,7 +101,7 @@ local function ticket_of(name)
   return tickets[name]
 end
 
-local function save_ticket(ticket)
+function vtc.save_ticket(ticket)
   local parts = {}
   for place, field in ipairs(FIELDS) do
     parts[place] = ticket[field]
@@ -108,7 +110,7 @@ local function save_ticket(ticket)
   redis.call('HSET', TICKETS, ticket.name, cmsgpack.pack(parts))
 end
 
-local function finish()
+function vtc.finish()
   for letter, cache in pairs({o = organisations, t = tenants}) do
     for name, account in pairs(cache) do
       if account then
@@ -119,7 +121,7 @@ local function finish()
   redis.call('SET', STATE, cmsgpack.pack(pool))
 end
 
-local function tell(name, granted)
+function vtc.tell(name, granted)
   news[#news + 1] = name
   news[#news + 1] = granted
   redis.call('XADD', NEWS, 'MAXLEN', '~', MOST_NEWS, '*', 't', name, 'g', granted)
@@ -127,24 +129,24 @@ end
 
 -- aimd.py.
 
-local function room()
+function vtc.room()
   return ADAPTIVE and pool.limit > 0 and math.min(pool.limit, CAPACITY) or CAPACITY
 end
 
-local function held_us()
+function vtc.held_us()
   return ADAPTIVE and math.max(0, pool.held - now) or 0
 end
 
-local function throttled(granted, retry_us)
+function vtc.throttled(granted, retry_us)
   if granted >= pool.cut then
-    pool.limit = math.max(1, (divided(room(), 2)))
+    pool.limit = math.max(1, (divided(vtc.room(), 2)))
     pool.answered = 0
     pool.cut = now
   end
   pool.held = math.max(pool.held, now + math.min(retry_us, MOST_RETRY_AFTER_US))
 end
 
-local function answered(size)
+function vtc.answered(size)
   if pool.limit == 0 then
     return
   end
@@ -160,40 +162,40 @@ end
 
 -- expected_wait.py.
 
-local function mean(before, value)
+function vtc.mean(before, value)
   return before == 0 and value or math.max(1, before + (divided(value - before, MEMORY)))
 end
 
-local function learn(took_us, size, charge)
+function vtc.learn(took_us, size, charge)
   local ticks = math.min(math.max(1, (divided(took_us, TICK_US))), LONGEST_TICKS)
-  pool.hold = mean(pool.hold, size * ticks)
-  pool.ticks = mean(pool.ticks, ticks)
-  pool.charge = mean(pool.charge, math.max(1, charge))
+  pool.hold = vtc.mean(pool.hold, size * ticks)
+  pool.ticks = vtc.mean(pool.ticks, ticks)
+  pool.charge = vtc.mean(pool.charge, math.max(1, charge))
 end
 
-local function expected_wait_us(at)
+function vtc.expected_wait_us(at)
   if pool.hold == 0 then
     return 0
   end
   local turns = at.place * at.weights * at.neighbours / (THOUSAND * at.weight)
   local gap = at.organisation_gap + at.tenant_gap * at.neighbours
   turns = turns + gap * at.weights / THOUSAND / pool.charge
-  local ticks = math.min(turns, pool.waiting) * pool.hold / room()
+  local ticks = math.min(turns, pool.waiting) * pool.hold / vtc.room()
   local own = math.max(0, at.running + at.place - at.most) * pool.ticks / at.most
-  return held_us() + math.floor(math.min(math.max(ticks, own) * TICK_US, MOST_COUNTER))
+  return vtc.held_us() + math.floor(math.min(math.max(ticks, own) * TICK_US, MOST_COUNTER))
 end
 
 -- vtc.py: where an organisation or tenant stands.
 
-local function in_order(name, tenant)
+function vtc.in_order(name, tenant)
   return counted(tenant.org) .. wide(tenant.counter) .. name
 end
 
-local function in_line(ticket)
+function vtc.in_line(ticket)
   return counted(ticket.tenant) .. MOST_PRIORITY - ticket.priority .. wide(ticket.number) .. ticket.name
 end
 
-local function of_prefix(command, key, prefix)
+function vtc.of_prefix(command, key, prefix)
   local from, to = '[' .. prefix, '(' .. prefix .. ':' -- the next character is a digit, and : comes after 9
   if command == 'ZREVRANGEBYLEX' then
     from, to = to, from
@@ -201,68 +203,75 @@ local function of_prefix(command, key, prefix)
   return redis.call(command, key, from, to, 'LIMIT', 0, 1)[1]
 end
 
-local function least_organisation()
+function vtc.least_organisation()
   local found = redis.call('ZRANGE', ORGS, 0, 0, 'WITHSCORES')
   return found[1], tonumber(found[2])
 end
 
-local function least_tenant(org)
+function vtc.least_tenant(org)
   local prefix = counted(org)
-  local found = of_prefix('ZRANGEBYLEX', TENANTS, prefix)
+  local found = vtc.of_prefix('ZRANGEBYLEX', TENANTS, prefix)
   return string.sub(found, #prefix + 17), tonumber(string.sub(found, #prefix + 1, #prefix + 16))
 end
 
-local function least_organisation_counter()
-  local name, counter = least_organisation()
+function vtc.least_organisation_counter()
+  local name, counter = vtc.least_organisation()
   if name then
     return counter
   end
-  return pool.last_org ~= '' and organisation_of(pool.last_org).counter or pool.last
+  return pool.last_org ~= '' and vtc.organisation_of(pool.last_org).counter or pool.last
 end
 
-local function least_counter(org, organisation)
+function vtc.least_counter(org, organisation)
   if organisation.ready > 0 then
-    local _, counter = least_tenant(org)
+    local _, counter = vtc.least_tenant(org)
     return counter
   end
-  return organisation.last_tenant ~= '' and tenant_of(organisation.last_tenant).counter or organisation.last
+  return organisation.last_tenant ~= '' and vtc.tenant_of(organisation.last_tenant).counter or organisation.last
 end
 
-local function weight_of(organisation)
+function vtc.weight_of(organisation)
   return organisation.ready > 0 and (divided(THOUSAND * organisation.weights, organisation.ready)) or 0
 end
 
 -- The last call of the longest weighted backlog.
-local function longest()
+function vtc.longest()
   local org = redis.call('ZREVRANGE', OWING, 0, 0)[1]
   local prefix = counted(org)
-  local tenant = string.sub(of_prefix('ZREVRANGEBYLEX', BACKLOGS, prefix), #prefix + 17)
+  local tenant = string.sub(vtc.of_prefix('ZREVRANGEBYLEX', BACKLOGS, prefix), #prefix + 17)
   prefix = counted(tenant)
-  return string.sub(of_prefix('ZREVRANGEBYLEX', WAITING, prefix), #prefix + 18)
+  return string.sub(vtc.of_prefix('ZREVRANGEBYLEX', WAITING, prefix), #prefix + 18)
 end
 
 -- vtc.py: changes.
 
-local function place(name)
-  local tenant = tenant_of(name)
+-- Before they enter the order: idling earned nothing.
+function vtc.lift(tenant, organisation)
+  tenant.counter = math.max(tenant.counter, vtc.least_counter(tenant.org, organisation))
+  if organisation.ready == 0 then
+    organisation.counter = math.max(organisation.counter, vtc.least_organisation_counter())
+  end
+end
+
+function vtc.place(name)
+  local tenant = vtc.tenant_of(name)
   local org = tenant.org
-  local organisation = organisation_of(org)
+  local organisation = vtc.organisation_of(org)
   local ready = tenant.waiting > 0 and tenant.running < tenant.most
   if ready == tenant.ready then
     return
   end
-  pool.weights = pool.weights - weight_of(organisation)
+  pool.weights = pool.weights - vtc.weight_of(organisation)
   if ready then
-    tenant.counter = math.max(tenant.counter, least_counter(org, organisation))
+    vtc.lift(tenant, organisation)
     if organisation.ready == 0 then
-      organisation.counter = math.max(organisation.counter, least_organisation_counter())
       redis.call('ZADD', ORGS, text(organisation.counter), org)
     end
-    redis.call('ZADD', TENANTS, 0, in_order(name, tenant))
+    redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
     organisation.ready = organisation.ready + 1
     organisation.weights = organisation.weights + tenant.weight
   else
-    redis.call('ZREM', TENANTS, in_order(name, tenant))
+    redis.call('ZREM', TENANTS, vtc.in_order(name, tenant))
     organisation.ready = organisation.ready - 1
     organisation.weights = organisation.weights - tenant.weight
     organisation.last_tenant = name
@@ -272,42 +281,41 @@ local function place(name)
     end
   end
   tenant.ready = ready
-  pool.weights = pool.weights + weight_of(organisation)
+  pool.weights = pool.weights + vtc.weight_of(organisation)
 end
 
-local function charge(ticket, amount)
-  local name, tenant = ticket.tenant, tenant_of(ticket.tenant)
-  local organisation = organisation_of(tenant.org)
+function vtc.charge(ticket, amount)
+  local name, tenant = ticket.tenant, vtc.tenant_of(ticket.tenant)
+  local organisation = vtc.organisation_of(tenant.org)
   local step
   step, tenant.rest = divided(amount + tenant.rest, tenant.weight)
   if step == 0 then
     return
   end
   if tenant.ready then
-    redis.call('ZREM', TENANTS, in_order(name, tenant))
+    redis.call('ZREM', TENANTS, vtc.in_order(name, tenant))
   end
   tenant.counter = math.min(math.max(0, tenant.counter + step), MOST_COUNTER)
   organisation.counter = math.min(math.max(0, organisation.counter + step), MOST_COUNTER)
   if tenant.ready then
-    redis.call('ZADD', TENANTS, 0, in_order(name, tenant))
+    redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
   end
   if organisation.ready > 0 then
     redis.call('ZADD', ORGS, text(organisation.counter), tenant.org)
   end
 end
 
-local function count(ticket, output)
-  charge(ticket, (output - ticket.counted) * OUTPUT_WEIGHT)
+function vtc.count(ticket, output)
+  vtc.charge(ticket, (output - ticket.counted) * OUTPUT_WEIGHT)
   ticket.counted = output
-  save_ticket(ticket)
 end
 
-local function cost(ticket)
+function vtc.cost(ticket)
   return math.max(1, ticket.input) * INPUT_WEIGHT + ticket.counted * OUTPUT_WEIGHT
 end
 
-local function owe(name, tenant, amount)
-  local organisation, prefix = organisation_of(tenant.org), counted(tenant.org)
+function vtc.owe(name, tenant, amount)
+  local organisation, prefix = vtc.organisation_of(tenant.org), counted(tenant.org)
   if tenant.backlog > 0 then
     redis.call('ZREM', BACKLOGS, prefix .. wide(tenant.backlog) .. name)
   end
@@ -323,7 +331,7 @@ local function owe(name, tenant, amount)
   end
 end
 
-local function keep(ticket)
+function vtc.keep(ticket)
   local ends = now + LEASE_US
   if ticket.granted == 0 and ticket.deadline > 0 then
     ends = math.min(ends, ticket.deadline)
@@ -333,101 +341,114 @@ local function keep(ticket)
 end
 
 -- The call's tenant and organisation, as the call says they are now.
-local function account(org, name, weight, most)
-  local tenant = tenant_of(name)
+function vtc.account(org, name, weight, most)
+  local tenant = vtc.tenant_of(name)
   if not tenant then
-    if not organisation_of(org) then
+    if not vtc.organisation_of(org) then
       organisations[org] = {counter = 0, members = 0, ready = 0, weights = 0, backlog = 0, last = 0, last_tenant = ''}
     end
     organisations[org].members = organisations[org].members + 1
-    tenants[name] = {org = org, weight = weight, most = most, counter = 0, rest = 0, running = 0, waiting = 0, backlog = 0,
+    tenant = {org = org, weight = weight, most = most, counter = 0, rest = 0, running = 0, waiting = 0, backlog = 0,
       ready = false}
+    tenants[name] = tenant
+    redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
   else
-    local organisation = organisation_of(tenant.org)
+    local organisation = vtc.organisation_of(tenant.org)
     if tenant.ready then
-      pool.weights = pool.weights - weight_of(organisation)
+      pool.weights = pool.weights - vtc.weight_of(organisation)
       organisation.weights = organisation.weights + weight - tenant.weight
-      pool.weights = pool.weights + weight_of(organisation)
+      pool.weights = pool.weights + vtc.weight_of(organisation)
     end
     tenant.weight, tenant.most = weight, most
   end
-  redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
-  place(name)
+  tenant.seen = now
+  vtc.place(name)
 end
 
-local function forget(ticket)
+function vtc.forget(ticket)
   redis.call('HDEL', TICKETS, ticket.name)
   tickets[ticket.name] = false
   redis.call('ZREM', ENDS, 'k' .. ticket.name)
-  redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. ticket.tenant)
-  place(ticket.tenant)
+  vtc.tenant_of(ticket.tenant).seen = now
+  vtc.place(ticket.tenant)
 end
 
 -- Take a waiting call out of the queue.
-local function take_out(ticket)
-  local tenant = tenant_of(ticket.tenant)
-  redis.call('ZREM', WAITING, in_line(ticket))
+function vtc.take_out(ticket)
+  local tenant = vtc.tenant_of(ticket.tenant)
+  redis.call('ZREM', WAITING, vtc.in_line(ticket))
   tenant.waiting = tenant.waiting - 1
   pool.waiting = pool.waiting - 1
-  owe(ticket.tenant, tenant, -ticket.backlog)
-  forget(ticket)
+  vtc.owe(ticket.tenant, tenant, -ticket.backlog)
+  vtc.forget(ticket)
 end
 
-local function end_call(ticket)
+function vtc.end_call(ticket)
   if ticket.granted == 0 then
-    take_out(ticket)
+    vtc.take_out(ticket)
     return
   end
-  local tenant = tenant_of(ticket.tenant)
+  local tenant = vtc.tenant_of(ticket.tenant)
   pool.used = pool.used - ticket.size
   tenant.running = tenant.running - 1
-  forget(ticket)
+  vtc.forget(ticket)
 end
 
-local function grant(ticket)
-  local tenant = tenant_of(ticket.tenant)
-  redis.call('ZREM', WAITING, in_line(ticket))
-  tenant.waiting = tenant.waiting - 1
+function vtc.start(ticket)
+  local tenant = vtc.tenant_of(ticket.tenant)
   tenant.running = tenant.running + 1
-  pool.waiting = pool.waiting - 1
   pool.used = pool.used + ticket.size
   ticket.granted = now
-  save_ticket(ticket)
-  keep(ticket)
-  owe(ticket.tenant, tenant, -ticket.backlog)
-  charge(ticket, cost(ticket))
-  place(ticket.tenant)
+  vtc.save_ticket(ticket)
+  vtc.keep(ticket)
+  vtc.place(ticket.tenant)
+  vtc.charge(ticket, vtc.cost(ticket))
 end
 
--- Grant the next calls as long as they fit; one larger than the room runs when nothing else does.
-local function serve(own)
-  if held_us() > 0 then
-    return
-  end
+function vtc.grant(ticket)
+  local tenant = vtc.tenant_of(ticket.tenant)
+  redis.call('ZREM', WAITING, vtc.in_line(ticket))
+  tenant.waiting = tenant.waiting - 1
+  pool.waiting = pool.waiting - 1
+  vtc.owe(ticket.tenant, tenant, -ticket.backlog)
+  vtc.start(ticket)
+end
+
+-- One larger than the room runs when nothing else does.
+function vtc.fits(size)
+  return vtc.held_us() == 0 and (pool.used == 0 or pool.used + size <= vtc.room())
+end
+
+-- Grant the next calls as long as they fit.
+function vtc.serve(own)
   for _ = 1, BATCH do
-    local org = least_organisation()
+    if pool.waiting == 0 or not vtc.fits(1) then
+      return -- no call is smaller: there is no need to look at who is next
+    end
+    local org = vtc.least_organisation()
     if not org then
       return
     end
-    local prefix = counted(least_tenant(org))
-    local ticket = ticket_of(string.sub(of_prefix('ZRANGEBYLEX', WAITING, prefix), #prefix + 18))
-    if pool.used > 0 and pool.used + ticket.size > room() then
+    local prefix = counted(vtc.least_tenant(org))
+    local ticket = vtc.ticket_of(string.sub(vtc.of_prefix('ZRANGEBYLEX', WAITING, prefix), #prefix + 18))
+    if not vtc.fits(ticket.size) then
       return
     end
-    grant(ticket)
+    vtc.grant(ticket)
     if ticket.name ~= own then
-      tell(ticket.name, 1)
+      vtc.tell(ticket.name, 1)
     end
   end
 end
 
-local function forget_idle(name)
-  local tenant = tenant_of(name)
-  if tenant.waiting > 0 or tenant.running > 0 then
-    redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
+function vtc.forget_idle(name)
+  local tenant = vtc.tenant_of(name)
+  local idle_at = (tenant.waiting > 0 or tenant.running > 0) and now + IDLE_US or tenant.seen + IDLE_US
+  if idle_at > now then
+    redis.call('ZADD', ENDS, text(idle_at), 't' .. name)
     return
   end
-  local org, organisation = tenant.org, organisation_of(tenant.org)
+  local org, organisation = tenant.org, vtc.organisation_of(tenant.org)
   redis.call('HDEL', ACCOUNTS, 't' .. name)
   tenants[name] = false
   organisation.members = organisation.members - 1
@@ -444,47 +465,47 @@ local function forget_idle(name)
 end
 
 -- Look at up to `most` things whose time has come, then grant what fits.
-local function sweep(most)
+function vtc.sweep(most)
   local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', text(now), 'LIMIT', 0, most)
   for _, member in ipairs(due) do
     local kind, name = string.sub(member, 1, 1), string.sub(member, 2)
     redis.call('ZREM', ENDS, member)
     if kind == 'k' then
-      end_call(ticket_of(name))
+      vtc.end_call(vtc.ticket_of(name))
     elseif kind == 't' then
-      forget_idle(name)
+      vtc.forget_idle(name)
     end
   end
-  serve()
+  vtc.serve()
   return #due
 end
 
 -- Where the call stands: granted (1) until when, waiting (2) at which place and for how long, dropped (3) or gone (4).
-local function known(name, tenant)
-  local ticket = ticket_of(name)
+function vtc.known(name, tenant)
+  local ticket = vtc.ticket_of(name)
   return ticket and ticket.tenant == tenant and ticket or nil
 end
 
-local function look(name, of)
-  local ticket = known(name, of)
+function vtc.look(name, of)
+  local ticket = vtc.known(name, of)
   if not ticket then
     return {redis.call('ZSCORE', ENDS, 'x' .. name) and 3 or 4, 0, 0}
   end
   if ticket.granted > 0 then
     return {1, tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
   end
-  local tenant = tenant_of(of)
-  local organisation = organisation_of(tenant.org)
+  local tenant = vtc.tenant_of(of)
+  local organisation = vtc.organisation_of(tenant.org)
   local parked = not tenant.ready
   local at = {
-    place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. in_line(ticket)) + 1,
+    place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1,
     weight = tenant.weight,
     running = tenant.running,
     most = tenant.most,
     neighbours = organisation.ready + (parked and 1 or 0),
     weights = pool.weights + (parked and tenant.weight * THOUSAND or 0),
-    organisation_gap = math.max(0, organisation.counter - least_organisation_counter()),
-    tenant_gap = math.max(0, tenant.counter - least_counter(tenant.org, organisation)),
+    organisation_gap = math.max(0, organisation.counter - vtc.least_organisation_counter()),
+    tenant_gap = math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
   }
-  return {2, at.place, expected_wait_us(at)}
+  return {2, at.place, vtc.expected_wait_us(at)}
 end

@@ -4,32 +4,32 @@
 --         tokens, 19 most output tokens, 20 output tokens so far, 21 epoch of the lease, 22 its end
 -- RESULT  {now, epoch, news, 1, end} | {now, epoch, news, 4}: gone
 local name, tenant, input, output = ARGV[12], ARGV[14], tonumber(ARGV[18]), tonumber(ARGV[19])
-local run = server()
+local run = vtc.server()
 if run ~= pool.server then
   pool.server, pool.epoch = run, FRESH
 end
 
 local function attach()
-  local ticket = known(name, tenant)
-  if not ticket and (ARGV[21] == pool.epoch or tonumber(ARGV[22]) <= now or ticket_of(name)) then
+  local ticket = vtc.known(name, tenant)
+  if not ticket and (ARGV[21] == pool.epoch or tonumber(ARGV[22]) <= now or vtc.ticket_of(name)) then
     return {4}
   end
   if ticket and ticket.granted == 0 then
     return {4}
   end
   if not ticket then
-    account(ARGV[13], tenant, tonumber(ARGV[15]), tonumber(ARGV[16]))
+    vtc.account(ARGV[13], tenant, tonumber(ARGV[15]), tonumber(ARGV[16]))
     local size = IN_SEATS and 1 or math.max(1, input + output)
     ticket = {name = name, tenant = tenant, priority = tonumber(ARGV[17]), input = input, deadline = 0, size = size,
       number = 0, backlog = 0, granted = now, counted = tonumber(ARGV[20])}
-    save_ticket(ticket)
-    tenant_of(tenant).running = tenant_of(tenant).running + 1
+    vtc.save_ticket(ticket)
+    vtc.tenant_of(tenant).running = vtc.tenant_of(tenant).running + 1
     pool.used = pool.used + size
-    place(tenant)
+    vtc.place(tenant)
   end
-  return {1, keep(ticket)}
+  return {1, vtc.keep(ticket)}
 end
 
 local answer = attach()
-finish()
+vtc.finish()
 return {now, pool.epoch, news, unpack(answer)}

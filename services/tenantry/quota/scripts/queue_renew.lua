@@ -3,11 +3,12 @@
 -- RESULT  {now, epoch, news, the end of each, 0 for one that is gone, ...}
 local ends = {}
 for at = 12, #ARGV, 3 do
-  local ticket = known(ARGV[at], ARGV[at + 1])
+  local ticket = vtc.known(ARGV[at], ARGV[at + 1])
   if ticket and ticket.granted > 0 then
-    count(ticket, math.max(ticket.counted, tonumber(ARGV[at + 2])))
+    vtc.count(ticket, math.max(ticket.counted, tonumber(ARGV[at + 2])))
+    vtc.save_ticket(ticket)
   end
-  ends[#ends + 1] = ticket and keep(ticket) or 0
+  ends[#ends + 1] = ticket and vtc.keep(ticket) or 0
 end
-finish()
+vtc.finish()
 return {now, pool.epoch, news, unpack(ends)}
