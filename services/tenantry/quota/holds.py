@@ -24,6 +24,7 @@ from functools import reduce
 from tenantry.quota import counters as rules
 from tenantry.quota import expected_output
 from tenantry.quota.counters import Counters
+from tenantry.quota.ends import Ends
 from tenantry.quota.entries import Amounts, Ask, Demand, Full, Held, OutboxFull, Refused, Renewed, Subject, Used, Warned
 from tenantry.quota.expected_output import Outputs
 
@@ -94,7 +95,7 @@ class Holds:
     counters: dict[str, Counters] = field(default_factory=dict[str, Counters])
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
     nonces: dict[str, Held] = field(default_factory=dict[str, Held])
-    ends: dict[str, int] = field(default_factory=dict[str, int])
+    ends: Ends = field(default_factory=Ends)
     outbox: list[Appended] = field(default_factory=list[Appended])
     ended: dict[str, Hold] = field(default_factory=dict[str, Hold])
     outputs: dict[str, Outputs] = field(default_factory=dict[str, Outputs])
@@ -188,8 +189,8 @@ class Holds:
 
     def sweep(self, now_us: int, most: int) -> int:
         """Look at up to `most` things whose time has come, in the order of their ends; how many there were."""
-        due = sorted((end, member) for member, end in self.ends.items() if end <= now_us)[:most]
-        for _, member in due:
+        due = self.ends.due(now_us, most)
+        for member in due:
             del self.ends[member]
             kind, name = member[0], member[1:]
             if kind == "h":

@@ -43,6 +43,7 @@ from tenantry.quota.slot import PoolSettings
 from tenantry.quota.slots import Slots
 from tenantry.quota.standby import Standby
 from tenantry.quota.standby_calls import StandbyCalls
+from tenantry.quota.standby_queues import StandbyQueues
 from tenantry.quota.store_redis import RedisBooks
 from tenantry.quota.store_redis_calls import RedisCallCounters
 from tenantry.quota.store_redis_queue import RedisQueues
@@ -86,7 +87,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         upkeep = Upkeep(books, outbox, clock)
         reservations = Reservations(books, in_force, secret)
         pools = Pools(pool_store, remembered_pools.get, remembered_pools.drop)
-        queues = RedisQueues(connection, settings.queue_terms)
+        queues = StandbyQueues(RedisQueues(connection, settings.queue_terms), presence, clock, settings.queue_terms)
         slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms)
         watching = Watching(queues, remembered.get, pools.settings, clock)
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))

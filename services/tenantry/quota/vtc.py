@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from tenantry.quota import aimd
 from tenantry.quota.aimd import Room
+from tenantry.quota.ends import Ends
 from tenantry.quota.expected_wait import Measured, Place, expected_wait_us, learn
 from tenantry.quota.slot import (
     MOST_COUNTER,
@@ -70,7 +71,7 @@ class Queue:
     ready: set[str] = field(default_factory=set[str])
     tenants: dict[str, Tenant] = field(default_factory=dict[str, Tenant])
     tickets: dict[str, Ticket] = field(default_factory=dict[str, Ticket])
-    ends: dict[str, int] = field(default_factory=dict[str, int])
+    ends: Ends = field(default_factory=Ends)
     news: list[News] = field(default_factory=list[News])
 
     def acquire(self, now_us: int, call: Call, settings: PoolSettings) -> Answer:
@@ -179,10 +180,10 @@ class Queue:
         return swept
 
     def _sweep(self, now_us: int, settings: PoolSettings, most: int) -> int:
-        due = sorted((end, member) for member, end in self.ends.items() if end <= now_us)[:most]
-        for _, member in due:
-            kind, name = member[0], member[1:]
+        due = self.ends.due(now_us, most)
+        for member in due:
             del self.ends[member]
+            kind, name = member[0], member[1:]
             if kind == "k":
                 self._end(now_us, name, self.tickets[name])
             elif kind == "t":
@@ -260,9 +261,10 @@ class Queue:
     def _take_out(self, now_us: int, name: str) -> None:
         """Take a waiting call out of the queue."""
         ticket = self.tickets[name]
-        self.tenants[ticket.call.tenant].line.remove(ticket.in_line)
+        tenant = self.tenants[ticket.call.tenant]
+        del tenant.line[bisect_left(tenant.line, ticket.in_line)]
         self.waiting -= 1
-        self._owe(self.tenants[ticket.call.tenant], -ticket.backlog)
+        self._owe(tenant, -ticket.backlog)
         self._drop(now_us, name, ticket.call.tenant)
 
     def _drop(self, now_us: int, name: str, tenant: str) -> None:

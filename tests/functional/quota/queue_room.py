@@ -19,6 +19,7 @@ from tenantry.api.quota.v1.reservation_service_pb2_grpc import ReservationServic
 from tenantry.kit.caller import Caller
 from tenantry.kit.host import Hosted
 from tenantry.quota import server
+from tenantry.quota.presence import StandbyTerms
 from tenantry.quota.settings import Settings
 from tenantry.quota.slot import QueueTerms
 from tests.harness.poll import until
@@ -156,12 +157,22 @@ OPERATOR = caller_of("", "", scopes={"limits.read", "limits.write"})
 
 @asynccontextmanager
 async def replicas(
-    books: str, state: Path, number: int = 2, *, terms: QueueTerms | None = None, kind: Kind = "network"
+    books: str,
+    state: Path,
+    number: int = 2,
+    *,
+    terms: QueueTerms | None = None,
+    kind: Kind = "network",
+    standby: StandbyTerms | None = None,
 ) -> AsyncGenerator[Replicas]:
     """So many replicas with one database, one key, and two tenants."""
     mark = secrets.token_hex(4)
     settings = Settings(
-        books, f"sqlite:///{state}/quota.db", state / "quota.key", queue_terms=terms or QueueTerms(lease_us=3_000_000)
+        books,
+        f"sqlite:///{state}/quota.db",
+        state / "quota.key",
+        queue_terms=terms or QueueTerms(lease_us=3_000_000),
+        standby=standby or StandbyTerms(),
     )
     async with AsyncExitStack() as stack:
         rooms = [
