@@ -56,6 +56,9 @@ local function amounts_of(requests, input, output, input_price, output_price)
 end
 
 local function held_by(hold)
+  if #hold[1] == 1 then
+    return hold[1][1][1]
+  end
   local sum = {0, 0, 0, 0, 0}
   for _, piece in ipairs(hold[1]) do
     for place, amount in ipairs(piece[1]) do
