@@ -33,8 +33,8 @@ _SWEPT_AT_ONCE = 200
 def _script(name: str, parts: tuple[str, ...], flags: str) -> Script:
     """A script with the rules before it. Its flags are for Redis: whether it writes, and may when memory is full."""
     folder = resources.files("tenantry.quota").joinpath("scripts")
-    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
-    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(parts))
+    texts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
+    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(texts))
 
 
 RESERVE = _script("reserve", _TAKING, "")
