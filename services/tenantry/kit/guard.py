@@ -322,9 +322,8 @@ class Guard:
             ending.error_id = report(method.path, error, failure)
         status = to_status(error, ending.error_id)
         about = _about(trace.get_current_span()) if method.about else ()
-        headers = (*about, *limit_headers(error), (DETAILS, status.SerializeToString()))
-        trailing = (*(context.trailing_metadata() or ()), *headers)
-        await context.abort(grpc.StatusCode[error.code], status.message, trailing)
+        told = (*about, *limit_headers(error), (DETAILS, status.SerializeToString()))
+        await context.abort(grpc.StatusCode[error.code], status.message, (*(context.trailing_metadata() or ()), *told))
         raise AssertionError("abort always raises")
 
     def _close(self, method: Method, span: trace.Span, ending: Ending, duration_s: float) -> None:

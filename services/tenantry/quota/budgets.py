@@ -1,4 +1,4 @@
-"""Budgets of calendar periods: the rule of `scripts/budgets.lua`, and its executable specification.
+"""Budgets of calendar periods: the rule of the scripts, and its executable specification.
 
 What is counted belongs to the period of its admission. A settlement gives back what was held and not used while that period
 lasts; what was used above the hold counts in the period of the settlement. Lua knows no time zones, so the beginnings of the

@@ -1,4 +1,4 @@
-"""What is counted for one subject of limits: the rule of `scripts/counters.lua`, and its executable specification.
+"""What is counted for one subject of limits: the rule of the scripts, and its executable specification.
 
 A subject is a tenant, its organisation, a key, an end user, a model, or several of these together. Each of its limits has a
 counter: rates a GCRA bucket, budgets a calendar counter, concurrent requests a number. What is not limited is not counted.

@@ -1,4 +1,4 @@
-"""How long a tenant's answers of one model are: the rule of `scripts/expected_output.lua`, and its executable specification.
+"""How long a tenant's answers of one model are: the rule of the scripts, and its executable specification.
 
 A histogram of the settled outputs whose classes grow by a fifth each. When it holds MOST_SAMPLES, and once a day, all counts
 are halved, so that a change in what a tenant asks for shows after some hundred answers, and what is not used any more goes. A

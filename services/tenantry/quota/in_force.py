@@ -25,6 +25,10 @@ class InForce:
         self._rules_of = rules_of
         self._clock = clock
 
+    def now_us(self) -> int:
+        """This service's own time, for people."""
+        return self._clock.now_ns() // 1000
+
     async def demand(self, owner: Tenant, about: About) -> Demand | None:
         """None when quota was not told to serve the tenant."""
         found = await self._find(owner.id)
@@ -36,5 +40,5 @@ class InForce:
 
     def counted(self, subjects: tuple[Subject, ...], time_zone: str) -> Demand:
         """The subjects with the calendars of now."""
-        now_us = self._clock.now_ns() // 1000
+        now_us = self.now_us()
         return Demand(subjects, calendar_of(time_zone, now_us), calendar_of(_UTC, now_us))

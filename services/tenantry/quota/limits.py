@@ -21,7 +21,7 @@ _SUBJECTS_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of one limit is used; `free_us` is in how many microseconds nothing is, if nothing comes."""
+    """How much of one limit is used; at `free_us` nothing is, if nothing comes (0: nothing is now, or nobody knows)."""
 
     subject: str
     measure: str
@@ -85,7 +85,8 @@ class QuotaLimits:
         for first in range(0, len(counted), _SUBJECTS_AT_ONCE):
             some = counted[first : first + _SUBJECTS_AT_ONCE]
             found = await self._books.use(owner, self._in_force.counted(some, time_zone))
-            uses += [_use(subject, one) for subject, used in zip(some, found, strict=True) for one in used]
+            now_us = self._in_force.now_us()
+            uses += [_use(subject, one, now_us) for subject, used in zip(some, found, strict=True) for one in used]
         return [use for use in uses if use.limit]
 
     async def override(
@@ -127,6 +128,7 @@ def _check_settings(settings: TenantSettings) -> None:
         raise InvalidArgument.many(wrong)
 
 
-def _use(subject: Subject, used: Used) -> Use:
+def _use(subject: Subject, used: Used, now_us: int) -> Use:
     limit, burst = value_of(subject.limits, used.measure)
-    return Use(subject.shown, used.measure, limit, burst, used.used, used.free_us, used.warned)
+    free_us = now_us + used.free_us if used.used and used.free_us else 0
+    return Use(subject.shown, used.measure, limit, burst, used.used, free_us, used.warned)

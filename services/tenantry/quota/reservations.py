@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
-from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted, Unavailable
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Tenant
 from tenantry.kit.usage import Usage
@@ -120,9 +120,7 @@ class Reservations:
         if not 0 <= output_tokens <= MOST_AMOUNT:
             raise InvalidArgument("output_tokens", f"is not within 0 and {MOST_AMOUNT}")
         owner, receipt = proven.owner, proven.receipt
-        demand = None
-        if output_tokens:
-            demand = await self._in_force.demand(owner, About(receipt.key_id, receipt.end_user, receipt.model))
+        demand = await self._demand_of(proven) if output_tokens else None
         match await self._books.renew(owner, receipt.reservation, output_tokens, demand):
             case Renewed() as renewed:
                 if demand is not None:
@@ -151,6 +149,14 @@ class Reservations:
     async def release(self, proven: Proven) -> bool:
         """Give the hold back unused; False if it is not held any more."""
         return await self._books.release(proven.owner, proven.receipt.reservation)
+
+    async def _demand_of(self, proven: Proven) -> Demand | None:
+        """None when the limits can't be read: a hold outlives SQL's absence, and what exceeds it is owed in the end."""
+        receipt = proven.receipt
+        try:
+            return await self._in_force.demand(proven.owner, About(receipt.key_id, receipt.end_user, receipt.model))
+        except Unavailable:
+            return None
 
     def _granted(self, held: Held) -> Granted:
         ask = held.ask

@@ -24,24 +24,26 @@ from tenantry.quota.entries import (
 )
 from tenantry.quota.holds import Terms
 
-_PARTS = ("head", "gcra", "budgets", "expected_output", "counters", "holds", "endings")
+_TAKING = ("head", "state", "taking", "endings")
+_ENDING = ("head", "state", "endings")
 _A_PAGE = 200
 _SWEPT_AT_ONCE = 200
 
 
-def _script(name: str, flags: str) -> Script:
+def _script(name: str, parts: tuple[str, ...], flags: str) -> Script:
     """A script with the rules before it. Its flags are for Redis: whether it writes, and may when memory is full."""
     folder = resources.files("tenantry.quota").joinpath("scripts")
-    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in (*_PARTS, name)]
-    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(parts))
+    texts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
+    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(texts))
 
 
-RESERVE = _script("reserve", "")
+RESERVE = _script("reserve", _TAKING, "")
 # Settling frees memory in the end, and what was used must not be lost: these run even when memory is full.
-RENEW, COMMIT, RELEASE, SWEEP, FORGET = (
-    _script(name, "allow-oom") for name in ("renew", "commit", "release", "sweep", "forget")
+RENEW = _script("renew", _TAKING, "allow-oom")
+COMMIT, RELEASE, SWEEP, FORGET = (
+    _script(name, _ENDING, "allow-oom") for name in ("commit", "release", "sweep", "forget")
 )
-USAGE = _script("usage", "no-writes")
+USAGE = _script("usage", _TAKING, "no-writes")
 
 
 class RedisBooks:

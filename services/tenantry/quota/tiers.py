@@ -7,7 +7,7 @@ from tenantry.quota.entries import CallLimit, Limits
 from tenantry.quota.limit_rules import check_bursts, check_limits, laid_over
 
 TIERS: Mapping[str, Limits] = {
-    "free": Limits(60, 20, 100_000, 50_000, 4),
+    "free": Limits(60, 20, 100_000, 50_000, 4, tokens_per_month=50_000_000),
     "pro": Limits(1_200, 200, 2_000_000, 500_000, 64),
     "enterprise": Limits(60_000, 6_000, 50_000_000, 10_000_000, 1_024),
 }

@@ -127,10 +127,12 @@ async def test_each_wrong_field_is_named(quota: Quota) -> None:
     request = pb.ReserveQuotaRequest(
         nonce="short", model="m" * 129, end_user="ü" * 65, input_tokens=-1, max_output_tokens=10**8 + 1
     )
+    request.input_price_micros, request.output_price_micros = -1, 10**12 + 1
     with quota.room.calling(quota.acme), pytest.raises(InvalidArgument) as refused:
         await quota.reservations.ReserveQuota(request)
     named = [field for field, _ in refused.value.violations]
-    assert named == ["nonce", "model", "end_user", "input_tokens", "max_output_tokens"]
+    prices = ["input_price_micros", "output_price_micros"]
+    assert named == ["nonce", "model", "end_user", "input_tokens", "max_output_tokens", *prices]
     receipt = await quota.reserve(quota.acme)
     commit = pb.CommitReservationRequest(receipt=receipt, usage=Usage(input_tokens=-1, cost_micros=-1))
     with pytest.raises(InvalidArgument) as refused:

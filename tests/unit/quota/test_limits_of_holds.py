@@ -282,6 +282,7 @@ class History:
 
     def reserve(self, read: int, most: int) -> None:
         name = f"n{len(self.taken)}"
+        self.taken[name] = []
         if isinstance(reserve(self.holds, self.demand(), name, self.now_us, read=read, most=most), Held):
             self._note(name)
 
@@ -303,9 +304,9 @@ class History:
     def _note(self, name: str) -> None:
         """What the hold has now and had not when it was noted last."""
         held = _part(self.holds.holds[f"res_{name}"].amounts, self.measure)
-        before = sum(one.amount for one in self.taken.get(name, []))
+        before = sum(one.amount for one in self.taken[name])
         if held > before:
-            self.taken.setdefault(name, []).append(Admitted(self.now_us, held - before))
+            self.taken[name].append(Admitted(self.now_us, held - before))
 
     def _running(self, which: int) -> str:
         running = sorted(self.holds.holds)

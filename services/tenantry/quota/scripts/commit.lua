@@ -2,6 +2,7 @@
 -- or of which nothing is known any more, is recorded all the same; what exceeds what was charged for it is owed.
 -- ARGV    1-7 terms, 8 reservation, 9 outputs field or '', 10 input tokens, 11 output tokens, 12 cost, 13 entry
 -- RESULT  {now, appended, 1 if this call settled it}
+local MOST_SAMPLES = 400
 local endings = made_endings()
 
 local function add_output(outputs, tokens)

@@ -162,11 +162,14 @@ local function made_endings()
     local left = above(held, used)
     for piece = #hold[1], 1, -1 do
       local amounts, charged = hold[1][piece][1], hold[1][piece][2]
-      local back = {}
-      for place, amount in ipairs(amounts) do
-        back[place] = math.min(left[place], amount)
+      local back = left
+      if piece > 1 then
+        back = {}
+        for place, amount in ipairs(amounts) do
+          back[place] = math.min(left[place], amount)
+        end
+        left = above(left, back)
       end
-      left = above(left, back)
       for place = 1, #charged, 2 do
         local counters = load(charged[place])
         if counters then
@@ -177,7 +180,9 @@ local function made_endings()
         end
       end
     end
-    owe_all(hold, above(used, held))
+    if used[2] > held[2] or used[3] > held[3] or used[4] > held[4] or used[5] > held[5] then
+      owe_all(hold, above(used, held))
+    end
     redis.call('HDEL', HOLDS, reservation)
     redis.call('ZREM', ENDS, 'h' .. reservation)
     remember(reservation, how)

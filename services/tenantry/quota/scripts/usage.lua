@@ -6,7 +6,7 @@ local function warned_percent(counters, place)
   if place >= FIRST_BUDGET then
     return PERCENT[counter[4]] or 0
   end
-  return divided(counter[5], 4) == divided(now, HOUR_US) and PERCENT[counter[5] % 4] or 0
+  return math.floor(counter[5] / 4) == math.floor(now / HOUR_US) and PERCENT[counter[5] % 4] or 0
 end
 
 local demand = cjson.decode(ARGV[8])

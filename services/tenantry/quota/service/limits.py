@@ -1,6 +1,5 @@
 """Limits, their rules and their use, for tenants and administrators."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,7 +104,7 @@ def _use(use: Use) -> pb.LimitUse:
         limit=use.limit,
         burst=use.burst,
         used=use.used,
-        free_time=time_message(time.time_ns() + use.free_us * 1000) if use.used and use.free_us else None,
+        free_time=time_message(use.free_us * 1000) if use.free_us else None,
         warned_percent=use.warned,
     )
 
