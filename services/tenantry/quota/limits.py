@@ -67,7 +67,8 @@ class QuotaLimits:
             raise InvalidArgument("end_user", "is longer than 128 bytes")
         found = await self._named(caller, tenant, self._find)
         own = limits_of(found.tier, found.overrides)
-        shared = await self._rules_of(found.organisation)
+        # What is used of an organisation's limits tells of its other tenants.
+        shared = {} if caller.tenant else await self._rules_of(found.organisation)
         owner = Tenant(found.organisation, found.tenant)
         counted = (
             *subjects(owner, own, {}, {}, About("", "", "")),
