@@ -80,7 +80,7 @@ class Reservations:
         _check_wanted(wanted)
         demand = await self._in_force.demand(owner, About(wanted.key_id, wanted.end_user, wanted.model))
         if demand is None:
-            raise _not_provisioned()
+            raise not_provisioned()
         ask = Ask(
             owner,
             new_id("res"),
@@ -173,7 +173,7 @@ class Reservations:
         return Granted(receipt, receipts.mac_of(receipt, self._secret), held.ends_us, held.output_tokens)
 
 
-def _not_provisioned() -> FailedPrecondition:
+def not_provisioned() -> FailedPrecondition:
     return FailedPrecondition(
         Reason.TENANT_NOT_PROVISIONED, "the tenant is not provisioned in this service; wait for its onboarding to end"
     )
