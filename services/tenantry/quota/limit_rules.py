@@ -4,13 +4,12 @@ All of them apply together, each with counters of its own. Of rules for end user
 for "*" (each user by itself) sets; both may narrow a key or a model as well.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.owner import Tenant
 from tenantry.quota import keys
-from tenantry.quota.entries import NO_OVERRIDES, Limits, Rule, Rules, Subject, TenantSettings
+from tenantry.quota.entries import NO_OVERRIDES, Limits, Rule, Rules, Subject
 from tenantry.quota.gcra import MOST_AMOUNT
 
 # Of one tenant, and of one organisation.
@@ -122,33 +121,6 @@ def subject_of(rule: Rule, end_user: str = "") -> Subject:
         return Subject(field, " ".join((whose, *shown)), rule.limits, local=bool(owner.id))
     crowd, others = keys.counters_field(owner), keys.others_field(owner, rule.key_id, rule.model)
     return Subject(field, " ".join((whose, *shown)), rule.limits, bool(owner.id), crowd, others)
-
-
-def told_change(rule: Rule, before: Limits, after: Limits) -> str:
-    """A rule's change in one word for the audit log, which keeps 200 characters: what it is about, and each limit from and to."""
-    about = ",".join(
-        f"{kind}={part}"
-        for kind, part in (("key", rule.key_id), ("user", rule.end_user), ("model", rule.model))
-        if part
-    )
-    return f"{rule.owner.id or rule.owner.organisation}[{about}]:{_told(_values(before), _values(after))}"
-
-
-def told_settings(owner: Tenant, before: TenantSettings, after: TenantSettings) -> str:
-    """The same of a tenant's own settings."""
-    old, new = (
-        _values(one.overrides) | {"time_zone": one.time_zone, "queue_weight": one.queue_weight}
-        for one in (before, after)
-    )
-    return f"{owner.id}:{_told(old, new)}"
-
-
-def _told(before: Mapping[str, int | str], after: Mapping[str, int | str]) -> str:
-    return ",".join(f"{name}={before[name]}>{after[name]}" for name in before if before[name] != after[name]) or "same"
-
-
-def _values(limits: Limits) -> dict[str, int | str]:
-    return {name: getattr(limits, name) for name in NAMES}
 
 
 def _matching(owner: Tenant, known: Rules, about: About) -> list[Subject]:

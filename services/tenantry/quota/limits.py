@@ -7,7 +7,7 @@ from tenantry.kit.caller import Caller, may_name
 from tenantry.kit.errors import InvalidArgument, NotFound, Reason
 from tenantry.kit.ids import check_tenant_id
 from tenantry.kit.owner import Tenant
-from tenantry.quota.entries import Limits, Rules, Subject, TenantLimits, TenantSettings, Used
+from tenantry.quota.entries import NO_RULES, Limits, Rules, Subject, TenantLimits, TenantSettings, Used
 from tenantry.quota.in_force import InForce
 from tenantry.quota.limit_rules import EACH, About, subject_of, subjects
 from tenantry.quota.periods import is_zone
@@ -67,10 +67,11 @@ class QuotaLimits:
             raise InvalidArgument("end_user", "is longer than 128 bytes")
         found = await self._named(caller, tenant, self._find)
         own = limits_of(found.tier, found.overrides)
-        shared = await self._rules_of(found.organisation)
+        # What is used of an organisation's limits tells of its other tenants.
+        shared = NO_RULES if caller.tenant else await self._rules_of(found.organisation)
         owner = Tenant(found.organisation, found.tenant)
         counted = (
-            *subjects(owner, own, {}, {}, About("", "", "")),
+            *subjects(owner, own, NO_RULES, NO_RULES, About("", "", "")),
             *(
                 subject_of(rule, end_user)
                 for rule in (*shared.values(), *found.rules.values())
@@ -104,7 +105,9 @@ class QuotaLimits:
         new = await self._tenants.override(owner, settings, version)
         self._changed(found.tenant)
         limits = limits_of(found.tier, settings.overrides)
-        used = await self.used(owner, subjects(owner, limits, {}, {}, About("", "", "")), settings.time_zone)
+        used = await self.used(
+            owner, subjects(owner, limits, NO_RULES, NO_RULES, About("", "", "")), settings.time_zone
+        )
         return limits, new, [use for use in used if use.is_over]
 
     async def _named(

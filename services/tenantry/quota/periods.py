@@ -1,8 +1,8 @@
 """When days and months begin in a time zone: a day is as long as the zone's clocks make it."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tenantry.quota.entries import Calendar
 
@@ -16,7 +16,7 @@ def is_zone(name: str) -> bool:
 
 def calendar_of(zone: str, now_us: int) -> Calendar:
     """The beginnings around `now_us`, which need not be exact: the books say which period is the current one."""
-    day = datetime.fromtimestamp(now_us / 1_000_000, ZoneInfo(zone)).date()
+    day = datetime.fromtimestamp(now_us / 1_000_000, _zone(zone)).date()
     return _calendar(zone, day)
 
 
@@ -37,8 +37,17 @@ def _after(month: date) -> date:
 
 def _begins(zone: str, day: date) -> int:
     """Microseconds; where midnight is skipped or comes twice, its first moment."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
+    midnight = datetime(day.year, day.month, day.day, tzinfo=_zone(zone))
     return (midnight - _EPOCH) // timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=1_024)
+def _zone(name: str) -> tzinfo:
+    """A zone that was known when it was set, and is not to this machine, is UTC: its tenant is served all the same."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,8 @@ from tenantry.kit.errors import Aborted, Conflict, Reason
 from tenantry.kit.owner import Tenant
 from tenantry.kit.sql import Database
 from tenantry.quota.entries import NO_OVERRIDES, TenantLimits, TenantSettings
-from tenantry.quota.limit_rules import NAMES, told_settings
+from tenantry.quota.limit_changes import told_settings
+from tenantry.quota.limit_rules import NAMES
 from tenantry.quota.store_sql_rules import forget_rules, limits_in, rules_of
 
 # The kind under which tenants and their limits stand in the change log; the key is the tenant's id.
@@ -83,8 +84,8 @@ class SqlTenants:
                     changed = update(_overrides).where(mine, _overrides.c.version == version).values(**values)
                     if (await connection.execute(changed)).rowcount == 0:
                         raise _changed("")  # PostgreSQL let another transaction write between our read and our write
-                told = told_settings(owner, before, settings)
-                await audit_outbox.append(connection, owner, "UpdateQuotaLimits", told)
+                for told in told_settings(owner, before, settings):
+                    await audit_outbox.append(connection, owner, "UpdateQuotaLimits", told)
                 await changes.record(connection, KIND, owner.id)
         except Conflict:
             raise _changed("") from None

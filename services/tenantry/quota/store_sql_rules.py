@@ -24,7 +24,8 @@ from tenantry.kit.errors import Aborted, Conflict, NotFound, Reason, ResourceExh
 from tenantry.kit.owner import Organisation, Owner, Tenant
 from tenantry.kit.sql import Database
 from tenantry.quota.entries import NO_OVERRIDES, Limits, Rule, Rules
-from tenantry.quota.limit_rules import MOST_RULES, NAMES, told_change
+from tenantry.quota.limit_changes import told_rule
+from tenantry.quota.limit_rules import MOST_RULES, NAMES
 
 # The kind under which an organisation's rules stand in the change log; the key is its id. A tenant's stand under the tenant.
 KIND = "organisation_rules"
@@ -128,7 +129,8 @@ async def _check_room(connection: AsyncConnection, owner: Tenant) -> None:
 async def _record(connection: AsyncConnection, action: str, rule: Rule, before: Limits, after: Limits) -> None:
     owner = rule.owner
     whose: Owner = owner if owner.id else Organisation(owner.organisation)
-    await audit_outbox.append(connection, whose, action, told_change(rule, before, after))
+    for told in told_rule(rule, before, after):
+        await audit_outbox.append(connection, whose, action, told)
     await changes.record(connection, *((tenants.KIND, owner.id) if owner.id else (KIND, owner.organisation)))
 
 

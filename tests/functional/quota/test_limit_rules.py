@@ -234,6 +234,16 @@ async def test_rules_are_for_those_who_may_write_limits_and_an_organisations_not
             await quota.limits.SetLimitRule(both)
 
 
+async def test_what_is_used_of_an_organisations_limits_is_not_told_to_its_tenants(quota: Quota) -> None:
+    await set_rule(quota, organisation=quota.acme.organisation, tokens_per_day=1_000)
+    shown = {use.subject for use in (await quota.usage(quota.acme)).uses}
+    assert shown == {f"tenant:{quota.acme.tenant}"}
+    admin = caller_of("", quota.acme.organisation, scopes={"limits.read"})
+    with quota.room.calling(admin):
+        answer = await quota.limits.GetQuotaUsage(pb.GetQuotaUsageRequest(tenant=quota.acme.tenant))
+    assert f"organisation:{quota.acme.organisation}" in {use.subject for use in answer.uses}
+
+
 async def test_a_tenant_that_is_made_again_has_none_of_its_old_rules(quota: Quota) -> None:
     await set_rule(quota, quota.acme.tenant, model="gpt", concurrent_requests=1)
     await quota.deprovision(quota.acme)

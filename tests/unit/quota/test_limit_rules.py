@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tenantry.kit.errors import InvalidArgument
 from tenantry.kit.owner import Tenant
 from tenantry.quota import keys
-from tenantry.quota.entries import Limits, Rule, Rules, Subject, TenantSettings
-from tenantry.quota.limit_rules import MOST, NAMES, About, check_rule, subjects, told_change, told_settings
+from tenantry.quota.entries import Limits, Rule, Rules, Subject
+from tenantry.quota.limit_rules import MOST, NAMES, About, check_rule, subjects
 from tenantry.quota.tiers import TIERS
 
 ACME = Tenant("acme-org", "acme")
@@ -117,14 +117,6 @@ def test_an_organisation_may_have_limits_of_its_own() -> None:
 
 def test_every_limit_has_a_largest_value() -> None:
     assert tuple(field.name for field in fields(Limits)) == NAMES and all(getattr(MOST, name) > 0 for name in NAMES)
-
-
-def test_a_change_is_told_in_one_word_with_what_was_and_what_is() -> None:
-    rule = Rule(ACME, "", "ann", "gpt", ONE)
-    assert told_change(rule, TWO, ONE) == ("acme[user=ann,model=gpt]:concurrent_requests=2>1,tokens_per_day=20>0")
-    told = told_settings(ACME, TenantSettings(ONE), TenantSettings(ONE, "Asia/Tokyo", 9))
-    assert told == "acme:time_zone=UTC>Asia/Tokyo,queue_weight=0>9"
-    assert told_settings(ACME, TenantSettings(ONE), TenantSettings(ONE)) == "acme:same"
 
 
 def test_the_tenant_itself_is_the_first_of_all_that_applies() -> None:

@@ -48,3 +48,7 @@ def test_whoever_is_wrong_by_hours_names_the_same_current_period(zone: str, now_
     for mine, theirs in ((true.days, wrong.days), (true.months, wrong.months)):
         place = theirs.index(mine[1])
         assert place < 3 and theirs[place + 1] == mine[2]
+
+
+def test_a_zone_that_this_machine_does_not_know_any_more_has_the_days_of_utc() -> None:
+    assert calendar_of("Mars/Olympus", us("2026-03-31T18:29")) == calendar_of("UTC", us("2026-03-31T18:29"))

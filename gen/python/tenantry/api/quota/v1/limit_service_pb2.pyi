@@ -299,8 +299,8 @@ class GetQuotaUsageResponse(_message.Message):
 
     @_builtins.property
     def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
-        """uses of all limits: the tenant's own, its organisation's, and its rules', of which those for each end user (`*`) only when the
-        request names one.
+        """uses of all limits: the tenant's own, its organisation's (for callers without a tenant, since they tell of its other tenants), and
+        its rules', of which those for each end user (`*`) only when the request names one.
         """
 
     def __init__(
