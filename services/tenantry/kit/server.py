@@ -151,7 +151,7 @@ class Listener:
     ) -> None:
         self._rooms = rooms
         self._health = health.aio.HealthServicer()
-        options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
+        options = [*network.SERVER_OPTIONS, *network.MESH_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
         if certificates:
             options += secure.LISTENER_OPTIONS
         self._server = aio.server(handlers=[_Rooms(rooms)], options=options)
