@@ -157,7 +157,7 @@ class Listener:
         self._rooms = rooms
         self._health = health.aio.HealthServicer()
         self._telling: asyncio.Task[None] | None = None
-        options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
+        options = [*network.SERVER_OPTIONS, *network.MESH_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
         if certificates:
             options += secure.LISTENER_OPTIONS
         self._server = aio.server(handlers=[_Rooms(rooms)], options=options)

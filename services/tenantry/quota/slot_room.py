@@ -44,6 +44,8 @@ REMEMBER_EVERY_S = 60.0
 PATIENCE_S = 5.0
 _AGAIN_S = 0.25
 _CALLS_AT_ONCE = 100
+# After this a script that was sent has run, or the books are away.
+_AFTER_S = 1.0
 
 
 class Slot:
@@ -73,16 +75,22 @@ class Slot:
         self._given: Waiting | Granted | None = None
         self._changed: asyncio.Future[None] | None = None
 
-    async def changed(self) -> Waiting | Granted:
-        """The newest state, as soon as it is another than the one that was given last; raises why there is none any more."""
-        while True:
-            if self.error is not None:
-                raise self.error
-            if self.state is not None and self.state != self._given:
-                self._given = self.state
-                return self.state
-            self._changed = asyncio.get_running_loop().create_future()
-            await self._changed
+    def changed(self) -> "asyncio.Future[None]":
+        """Done once there is another state than the one that was given last. A future, since a task a message costs more
+        than the message."""
+        self._changed = asyncio.get_running_loop().create_future()
+        if self.error is not None or self.state != self._given:
+            self._tell()
+        return self._changed
+
+    def take(self) -> Waiting | Granted | None:
+        """The newest state, or None if it was given before; raises why there is none any more."""
+        if self.error is not None:
+            raise self.error
+        if self.state == self._given:
+            return None
+        self._given = self.state
+        return self.state
 
     def become(self, state: Waiting | Granted) -> None:
         self.state = state
@@ -141,12 +149,11 @@ class SlotRoom:
         if not self._looping:
             self._looping = True
             self.start(self._run())
-        asking = asyncio.ensure_future(self._ask(slot, lease))
-        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await asyncio.shield(asking)
+            await self._ask(slot, lease)
         except asyncio.CancelledError:
-            self._forget(slot)  # when the answer comes, the place is given back: not before it was taken
+            if self._forget(slot):
+                self.start(self._release_later(slot.call))
             raise
         except TenantryError:
             self.leave(slot, None, How.FAILED, 0)
@@ -344,6 +351,11 @@ class SlotRoom:
             )
         except TenantryError as error:
             log.warning("giving a place back failed, it ends by itself: %s", error.message)
+
+    async def _release_later(self, call: Call) -> None:
+        """The place may be taken this very moment, over another connection: it is given back once that is over."""
+        await self._clock.sleep(_AFTER_S)
+        await self._release(call, 0, How.FAILED, 0)
 
     def _failed(self, error: TenantryError) -> None:
         """Running calls go on until their leases end; waiting ones have patience for a while."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import resources
+from itertools import count
 from typing import Any, TypeVar
 
 from tenantry.kit.ids import new_id
@@ -52,6 +53,9 @@ class RedisQueues:
     def __init__(self, redis: Redis, terms: QueueTerms) -> None:
         self._redis = redis
         self._terms = (terms.lease_us, terms.idle_us, terms.remember_us, terms.batch)
+        # Epochs that this process may begin: an id of its own, and a number a call, since an id a call takes as long as the call.
+        self._mark = new_id("epoch")
+        self._numbers = count()
 
     async def acquire(self, owner: Pool, call: Call, settings: PoolSettings) -> Said[Answer]:
         said = await self._run(ACQUIRE, owner, settings, *_call(call), call.within_us)
@@ -108,7 +112,9 @@ class RedisQueues:
 
     async def _run(self, script: Script, owner: Pool, settings: PoolSettings, *args: Arg) -> Said[Sequence[Any]]:
         now_us, epoch, news, *answer = await self._redis.run(
-            script, keys.queue_keys(owner), (*self._terms, *_settings(settings), new_id("epoch"), *args)
+            script,
+            keys.queue_keys(owner),
+            (*self._terms, *_settings(settings), f"{self._mark}.{next(self._numbers)}", *args),
         )
         pairs = zip(news[::2], news[1::2], strict=True)
         told = tuple(News(name.decode(), granted == 1) for name, granted in pairs)

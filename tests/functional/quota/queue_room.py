@@ -149,7 +149,7 @@ class Replicas:
             use = (await self.watch(OPERATOR)).pool
             return {name: getattr(use, name) for name in expected} == expected
 
-        await until(so, what=f"the pool's use {expected}")
+        await until(so, WITHIN_S, what=f"the pool's use {expected}")
 
 
 OPERATOR = caller_of("", "", scopes={"limits.read", "limits.write"})

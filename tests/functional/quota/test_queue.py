@@ -17,6 +17,7 @@ from tenantry.kit.errors import (
     PermissionDenied,
     Reason,
     ResourceExhausted,
+    Unavailable,
 )
 from tenantry.kit.host import Hosted
 from tenantry.kit.redis import connect
@@ -101,6 +102,37 @@ async def test_a_killed_replica_frees_its_seats_and_its_waiting_calls_when_their
         await quota.until_used(in_use=1, room=1, waiting=0)
         await waiting.end()
         await replica.served.close()
+
+
+async def test_a_pool_that_nobody_calls_any_more_is_swept_by_the_timer(quota: Replicas, tmp_path: Path) -> None:
+    with killable(quota.settings, tmp_path / "killed") as replica:
+        quota.rooms.append(replica.served)
+        await (await quota.acquire(quota.acme, 2)).granted()
+        await quota.until_used(in_use=1)
+        replica.kill()
+        await replica.served.close()
+    await quota.until_used(in_use=0)
+
+
+async def test_while_the_books_are_away_for_a_moment_nothing_begins_and_what_runs_or_waits_goes_on(
+    own_books: RedisServer, tmp_path: Path
+) -> None:
+    async with replicas(own_books.url, tmp_path) as quota:
+        await quota.set_pool(capacity=1)
+        running = await quota.acquire(quota.acme)
+        before = await running.granted()
+        waiting = await quota.acquire(quota.globex, 1)
+        await waiting.waits()
+        receipt = await quota.receipt(quota.acme)
+        own_books.stop()
+        with pytest.raises(Unavailable) as refused:
+            await (await quota.acquire(quota.acme, receipt=receipt)).granted()
+        assert refused.value.reason == Reason.STORE_UNAVAILABLE
+        own_books.start()
+        assert (await running.granted()).ticket == before.ticket
+        await running.end()
+        await waiting.granted()
+        await waiting.end()
 
 
 @pytest.mark.parametrize("how", ["killed", "drained"])
