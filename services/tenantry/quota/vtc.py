@@ -181,9 +181,8 @@ class Queue:
 
     def _sweep(self, now_us: int, settings: PoolSettings, most: int) -> int:
         due = self.ends.due(now_us, most)
-        for member in due:
-            del self.ends[member]
-            kind, name = member[0], member[1:]
+        for kind, name in ((member[0], member[1:]) for member in due):
+            del self.ends[kind + name]
             if kind == "k":
                 self._end(now_us, name, self.tickets[name])
             elif kind == "t":
@@ -391,8 +390,7 @@ class Queue:
         if idle_at_us > now_us:
             self.ends["t" + name] = idle_at_us
             return
-        organisation = self.organisations[tenant.organisation]
-        del self.tenants[name]
+        organisation = self.organisations[self.tenants.pop(name).organisation]
         organisation.members -= 1
         if organisation.last_tenant == name:
             organisation.last_tenant, organisation.last = "", tenant.counter
