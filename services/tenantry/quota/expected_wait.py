@@ -18,14 +18,16 @@ from tenantry.quota.slot import MOST_COUNTER, THOUSAND
 # Time is measured in tenths of a millisecond, so that size by time stays below 2^53: 2·10^8 tokens for an hour.
 TICK_US = 100
 _LONGEST_TICKS = 36_000_000
-# Each call counts as a sixteenth in the means.
-_MEMORY = 16
+# The means are of about so many calls: of all before there were as many, so that the first does not count for more.
+_MEMORY = 64
 
 
 @dataclass(slots=True)
 class Measured:
-    """Means over the calls that ended, 0 before the first: size by ticks, ticks, and charge."""
+    """Means over the calls that ended, 0 before the first: size by ticks, ticks, and charge; and how many calls there were, up to
+    the memory."""
 
+    calls: int = 0
     hold: int = 0
     ticks: int = 0
     charge: int = 0
@@ -34,9 +36,10 @@ class Measured:
 def learn(measured: Measured, took_us: int, size: int, charge: int) -> None:
     """A call of this size ended after this time, with this charge in all."""
     ticks = min(max(1, took_us // TICK_US), _LONGEST_TICKS)
-    measured.hold = _mean(measured.hold, size * ticks)
-    measured.ticks = _mean(measured.ticks, ticks)
-    measured.charge = _mean(measured.charge, max(1, charge))
+    measured.calls = min(measured.calls + 1, _MEMORY)
+    measured.hold = _mean(measured.hold, size * ticks, measured.calls)
+    measured.ticks = _mean(measured.ticks, ticks, measured.calls)
+    measured.charge = _mean(measured.charge, max(1, charge), measured.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +70,5 @@ def expected_wait_us(measured: Measured, at: Place, room: int, held_us: int) -> 
     return held_us + int(min(max(ticks, own) * float(TICK_US), float(MOST_COUNTER)))
 
 
-def _mean(mean: int, value: int) -> int:
-    return value if mean == 0 else max(1, mean + (value - mean) // _MEMORY)
+def _mean(mean: int, value: int, calls: int) -> int:
+    return max(1, mean + (value - mean) // calls)

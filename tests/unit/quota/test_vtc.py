@@ -168,7 +168,7 @@ def test_a_tenant_at_its_own_limit_is_parked_and_blocks_nobody() -> None:
     assert isinstance(pool.look("small-2"), Granted)
     pool.now_us += SECOND
     pool.release("small-2")
-    assert pool.look("small-4") == Waiting(1, SECOND // 16)
+    assert pool.look("small-4") == Waiting(1, SECOND // 2)
 
 
 def test_of_one_tenant_the_higher_priority_goes_first_then_the_earlier() -> None:

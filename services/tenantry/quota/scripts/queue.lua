@@ -26,7 +26,7 @@ local IN_SEATS, CAPACITY = ARGV[5] == 'seats', tonumber(ARGV[6])
 local INPUT_WEIGHT, OUTPUT_WEIGHT, MOST_WAITING = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local ADAPTIVE, FRESH = ARGV[10] == '1', ARGV[11]
 local MOST_COUNTER, MOST_PRIORITY, MOST_NEWS = 9007199254740991, 9, 4096
-local MOST_RETRY_AFTER_US, STEPS, TICK_US, LONGEST_TICKS, MEMORY, THOUSAND = 60000000, 100, 100, 36000000, 16, 1000
+local MOST_RETRY_AFTER_US, STEPS, TICK_US, LONGEST_TICKS, MEMORY, THOUSAND = 60000000, 100, 100, 36000000, 64, 1000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -67,7 +67,7 @@ if pool then
   pool = cmsgpack.unpack(pool)
 else
   pool = {epoch = FRESH, server = vtc.server(), used = 0, waiting = 0, number = 0, weights = 0, last = 0, last_org = '',
-    limit = 0, answered = 0, cut = 0, held = 0, hold = 0, ticks = 0, charge = 0}
+    limit = 0, answered = 0, cut = 0, held = 0, calls = 0, hold = 0, ticks = 0, charge = 0}
 end
 local organisations, tenants, tickets = {}, {}, {}
 
@@ -163,11 +163,12 @@ end
 -- expected_wait.py.
 
 function vtc.mean(before, value)
-  return before == 0 and value or math.max(1, before + (divided(value - before, MEMORY)))
+  return math.max(1, before + (divided(value - before, pool.calls)))
 end
 
 function vtc.learn(took_us, size, charge)
   local ticks = math.min(math.max(1, (divided(took_us, TICK_US))), LONGEST_TICKS)
+  pool.calls = math.min(pool.calls + 1, MEMORY)
   pool.hold = vtc.mean(pool.hold, size * ticks)
   pool.ticks = vtc.mean(pool.ticks, ticks)
   pool.charge = vtc.mean(pool.charge, math.max(1, charge))
