@@ -17,14 +17,13 @@ from tenantry.kit.errors import (
     PermissionDenied,
     Reason,
     ResourceExhausted,
-    Unavailable,
 )
 from tenantry.kit.host import Hosted
 from tenantry.kit.redis import connect
 from tenantry.quota import server
 from tenantry.quota.service import queue
-from tests.functional.quota.killable import killable
 from tests.functional.quota.queue_room import OPERATOR, Place, Replicas, replicas
+from tests.harness.killable import killable
 from tests.harness.room import caller_of, served
 from tests.harness.stores import RedisServer
 
@@ -112,27 +111,6 @@ async def test_a_pool_that_nobody_calls_any_more_is_swept_by_the_timer(quota: Re
         replica.kill()
         await replica.served.close()
     await quota.until_used(in_use=0)
-
-
-async def test_while_the_books_are_away_for_a_moment_nothing_begins_and_what_runs_or_waits_goes_on(
-    own_books: RedisServer, tmp_path: Path
-) -> None:
-    async with replicas(own_books.url, tmp_path) as quota:
-        await quota.set_pool(capacity=1)
-        running = await quota.acquire(quota.acme)
-        before = await running.granted()
-        waiting = await quota.acquire(quota.globex, 1)
-        await waiting.waits()
-        receipt = await quota.receipt(quota.acme)
-        own_books.stop()
-        with pytest.raises(Unavailable) as refused:
-            await (await quota.acquire(quota.acme, receipt=receipt)).granted()
-        assert refused.value.reason == Reason.STORE_UNAVAILABLE
-        own_books.start()
-        assert (await running.granted()).ticket == before.ticket
-        await running.end()
-        await waiting.granted()
-        await waiting.end()
 
 
 @pytest.mark.parametrize("how", ["killed", "drained"])
