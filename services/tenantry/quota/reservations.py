@@ -174,6 +174,7 @@ class Reservations:
 
 
 def not_provisioned() -> FailedPrecondition:
+    """Quota was not told to serve the tenant."""
     return FailedPrecondition(
         Reason.TENANT_NOT_PROVISIONED, "the tenant is not provisioned in this service; wait for its onboarding to end"
     )
