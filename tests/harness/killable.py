@@ -30,10 +30,12 @@ class Killable:
         ours, theirs = _SERVER.Pipe()
         self._process = _SERVER.Process(target=_run, args=(settings, state, theirs, skew_s), daemon=True)
         self._process.start()
-        if not ours.poll(STARTS_WITHIN_S):
-            self.kill()
-            raise RuntimeError("the replica did not start")
-        address, key = ours.recv()
+        theirs.close()
+        with ours:
+            if not ours.poll(STARTS_WITHIN_S):
+                self.kill()
+                raise RuntimeError("the replica did not start")
+            address, key = ours.recv()
         host = Host(address, "", Registry())
         self.served = Served(host, Ed25519PrivateKey.from_private_bytes(key), "network", ["quota"])
 
