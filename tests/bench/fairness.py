@@ -59,7 +59,14 @@ def _workload(workload: Workload, report: Report) -> None:
     }
     if FULL:
         file = PLOTS / f"figure-{workload.figure}.svg"
-        draw(f"{workload.name} (the paper's figure {workload.figure})", workload.seconds, *both.values(), PRICES, file)
+        draw(
+            f"{workload.name} (the paper's figure {workload.figure})",
+            workload.seconds,
+            both["fair"],
+            both["first come"],
+            PRICES,
+            file,
+        )
     for place, (order, fates) in enumerate(both.items()):
         largest = largest_difference(fates, workload.seconds, PRICES)
         backlogged = backlogged_difference(fates, PRICES)

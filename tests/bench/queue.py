@@ -81,8 +81,8 @@ class Backlog:
     async def settle(self) -> None:
         """The running call ends, and the next is granted."""
         ticket, tenant = self._current()
-        _, news = await self._queues.release(_POOL, ticket, tenant, -1, How.OK, 0, _SETTINGS)
-        granted = news[0].ticket
+        said = await self._queues.release(_POOL, ticket, tenant, -1, How.OK, 0, _SETTINGS)
+        granted = said.news[0].ticket
         self._running = (granted, self._waiting.pop(granted))
 
     async def memory(self) -> int:
@@ -99,7 +99,7 @@ class Backlog:
         self._number += 1
         tenant, ticket = f"tenant-{place}", f"res_{self._number:022}"
         call = Call(ticket, f"org-{place}", tenant, 1, 1_000, 0, 200, 800)
-        answer, _ = await self._queues.acquire(_POOL, call, _SETTINGS)
+        answer = (await self._queues.acquire(_POOL, call, _SETTINGS)).answer
         if isinstance(answer, Granted):
             self._running = (ticket, tenant)
         else:
@@ -125,7 +125,9 @@ async def _measure(url: str, tenants: int, times: int) -> Costs:
         before = await backlog.memory()
         await backlog.fill()
         waiting_bytes = (await backlog.memory() - before) / tenants
-        costs = [await _time(redis, step, times) for step in (backlog.enqueue, backlog.charge, backlog.settle)]
+        enqueue_us = await _time(redis, backlog.enqueue, times)
+        charge_us = await _time(redis, backlog.charge, times)
+        settle_us = await _time(redis, backlog.settle, times)
         await redis.execute("FLUSHALL")
         queues = RedisQueues(redis, _TERMS)
         wide = PoolSettings(capacity=1_000_000)
@@ -136,7 +138,8 @@ async def _measure(url: str, tenants: int, times: int) -> Costs:
             call = Call(f"res_{number:022}", "org", "tenant", 1, 1_000_000, 0, 200, 800)
             await queues.acquire(_POOL, call, wide)
 
-        return Costs(*costs, await _time(redis, granted, times), waiting_bytes)
+        alone_us = await _time(redis, granted, times)
+        return Costs(enqueue_us, charge_us, settle_us, alone_us, waiting_bytes)
     finally:
         await redis.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -61,7 +62,7 @@ async def settled(quota: Quota, count: int) -> dict[str, settlement_pb.SettledUs
 
 async def is_there(quota: Quota) -> bool:
     """What the health check says of the books."""
-    stub = health_pb2_grpc.HealthStub(quota.room.channel())
+    stub: Any = health_pb2_grpc.HealthStub(quota.room.channel())
     answer = await stub.Check(health_pb2.HealthCheckRequest(service="quota.books"))
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
