@@ -3,7 +3,10 @@
 import importlib
 import sys
 
-NAMES = ("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity")
+NAMES = (
+    *("path", "echo", "memory", "leaks", "revocation", "fuzz", "edge", "identity"),
+    *("quota", "faults", "fairness", "queue"),
+)
 
 
 def main(arguments: list[str]) -> None:

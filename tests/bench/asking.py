@@ -16,7 +16,7 @@ from tenantry.api.models.v1 import model_service_pb2 as model_pb
 from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
-from tenantry.quota.tiers import MOST
+from tenantry.quota.limit_rules import MOST
 from tests.bench.children import ROOT, environment
 from tests.bench.load import closed_loop
 from tests.harness.mesh import RunningMesh, Topology, running_mesh

@@ -113,8 +113,8 @@ def _quota(state: Path) -> tuple[Hosted, Prepare]:
     from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
     from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
     from tenantry.quota import server
+    from tenantry.quota.limit_rules import MOST
     from tenantry.quota.settings import Settings
-    from tenantry.quota.tiers import MOST
 
     async def prepare(room: Served) -> bytes:
         await _provision(room)

@@ -13,18 +13,10 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from tenantry.quota.simulation import Arrival
+
 _MINUTE_S = 60.0
 _RAMP_FROM = 0.2
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Arrival:
-    """A request: seconds since the beginning, whose it is, and its tokens."""
-
-    at_s: float
-    tenant: str
-    input_tokens: int = 256
-    output_tokens: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +68,7 @@ def poisson(
 
 
 def _overload() -> list[Arrival]:
-    return sorted([*steady("one", 1.5, 360, phase=0.37), *steady("two", 3, 360)])
+    return sorted([*steady("one", 1.5, 600, phase=0.37), *steady("two", 3, 600)])
 
 
 def _shares() -> list[Arrival]:
@@ -113,7 +105,7 @@ def _shift() -> list[Arrival]:
 
 
 WORKLOADS = (
-    Workload(3, "two tenants, both above their share", 360, _overload, True, (7_947, 248_716)),
+    Workload(3, "two tenants, both above their share", 600, _overload, True, (7_947, 248_716)),
     Workload(4, "three tenants, two below their share", 600, _shares),
     Workload(5, "one on and off, below its share", 600, _on_off_below),
     Workload(6, "one on and off, above its share", 600, _on_off_above, True, (8_757, 370_598)),

@@ -149,6 +149,30 @@ def test_a_question_is_answered_through_envoy_by_grpc_and_by_json(doors: Doors) 
     assert (refused.status_code, refused.json()["code"]) == (401, 16)
 
 
+def test_a_refusal_of_a_limit_says_in_headers_when_to_come_back_at_both_doors_and_by_json(doors: Doors) -> None:
+    limited = doors.mesh.tenant()
+    overrides = limit_pb.QuotaLimits(requests_per_minute=1, request_burst=2)
+    request = limit_pb.UpdateQuotaLimitsRequest(tenant=limited.tenant, overrides=overrides)
+    stub = stub_of(LimitServiceStub, doors.channels["kit"])
+    stub.UpdateQuotaLimits(request, metadata=bearer(doors.mesh.operator_key), timeout=20)
+    told: list[dict[str, Any]] = []
+    for name in ("kit", "envoy"):
+        with pytest.raises(grpc.RpcError) as refused:
+            for _ in range(3):
+                ask(doors.channels[name], limited.key)
+        error: Any = refused.value
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        told.append(dict(error.trailing_metadata()))
+    headers = {"Authorization": f"Bearer {limited.key}", "Content-Type": "application/json"}
+    body = {"query": {"question": "When does the shop open?"}}
+    by_json = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body, headers=headers)
+    assert by_json.status_code == 429
+    for found in (*told, by_json.headers):
+        assert int(found["retry-after"]) >= 1
+        assert (found["x-ratelimit-limit-requests"], found["x-ratelimit-remaining-requests"]) == ("1", "0")
+        assert float(found["x-ratelimit-reset-requests"].removesuffix("s")) > 0
+
+
 def callers(doors: Doors) -> dict[str, Metadata]:
     key = doors.own.key
     return {

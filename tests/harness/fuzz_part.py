@@ -54,7 +54,7 @@ _RENEWED_AFTER_S = 20.0
 _FAILURES = 10
 _DEADLINE_S = 20.0
 # RPCs that wait for something as long as they are let, and streams that have nothing to say yet.
-_WAITING = frozenset({"AwaitEntry", "WatchOperation", "StreamSettledUsage"})
+_WAITING = frozenset({"AwaitEntry", "WatchOperation", "StreamSettledUsage", "WatchQueue"})
 _WAITED_S = 0.2
 _OVER_NETWORK = 0.05
 _ANSWERS = 5

@@ -48,6 +48,7 @@ class Reply:
     counts: bool = True
     input_tokens: int = 11
     output_tokens: int = 7
+    cached_tokens: int = 0
     finish: str = "stop"
     model: str = "provider-model-2026"
 
@@ -256,9 +257,10 @@ class _OpenAI:
     def _common(self, kind: str) -> dict[str, Any]:
         return {"id": "chatcmpl-1", "object": kind, "created": 1_760_000_000, "model": self._reply.model}
 
-    def _usage(self) -> dict[str, int]:
+    def _usage(self) -> dict[str, Any]:
         read, written = self._reply.input_tokens, self._reply.output_tokens
-        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        cached = {"prompt_tokens_details": {"cached_tokens": self._reply.cached_tokens}}
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written} | cached
 
 
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
@@ -296,7 +298,9 @@ class _Anthropic:
         return [self._event({"type": "error", "error": words})]
 
     def _message(self, content: list[dict[str, str]], stop: str | None, written: int) -> dict[str, Any]:
-        usage = {"usage": {"input_tokens": self._reply.input_tokens, "output_tokens": written}}
+        cached = self._reply.cached_tokens
+        counts = {"input_tokens": self._reply.input_tokens - cached, "cache_read_input_tokens": cached}
+        usage = {"usage": counts | {"output_tokens": written}}
         return {
             "id": "msg_1",
             "type": "message",

@@ -25,7 +25,7 @@ COMMANDS = {
     "ask": "ask:ask",
     "audit": "audit:app",
     "usage": "usage:usage",
-    "limits": "usage:limits",
+    "limits": "limits:app",
     "trace": "traces:trace",
 }
 

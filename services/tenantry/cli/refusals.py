@@ -44,6 +44,8 @@ ADVICE = {
     "TOO_MANY": "delete some first",
     "CALLS_PER_MINUTE": "wait, and call less often",
     "TOO_MANY_FAILURES": "check the key, then wait a little",
+    "QUEUE_LATE": "allow more time, or come back when it says",
+    "QUEUE_FULL": "wait, and send fewer at once",
     "STORE_UNAVAILABLE": "try again; if it stays, have an operator run `tenantry doctor`",
     "SERVICE_UNAVAILABLE": "try again; if it stays, have an operator run `tenantry doctor`",
     "PROVIDER_UNAVAILABLE": "try again, or give the tenant's policy a fallback",

@@ -91,8 +91,8 @@ class Answering:
         input_tokens = estimate.input_tokens(rendered.system, rendered.user, query.passages)
         looking = asyncio.ensure_future(self._look_up(plan))
         try:
-            receipt = await self._peers.reserve(plan, nonce, input_tokens)
-            hold = Hold(self._peers, receipt, self._clock, self._settings.renew_every_s, self._settings.settle_within_s)
+            held = await self._peers.reserve(plan, nonce, input_tokens)
+            hold = Hold(self._peers, held, self._clock, self._settings.renew_every_s, self._settings.settle_within_s)
         except BaseException as failure:
             # Refused, or the client went: nobody shall wait for an answer that this request does not make.
             self._later(self._give_up(plan, looking))
@@ -131,7 +131,8 @@ class Answering:
         """Releases a hold whose receipt did not arrive: the same nonce gets it, or one that is released at once too."""
         try:
             with call.detached():
-                await self._peers.release(await self._peers.reserve(plan, nonce, input_tokens))
+                held = await self._peers.reserve(plan, nonce, input_tokens)
+                await self._peers.release(held.receipt)
         except TenantryError as error:
             log.info("a hold ends by itself", extra={"reason": error.reason.value})
 

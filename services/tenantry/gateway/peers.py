@@ -79,6 +79,7 @@ class Use:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micros: int = 0
+    cached_input_tokens: int = 0
     cache_hit: bool = False
     outcome: Outcome = "ok"
     latency_s: float = 0.0
@@ -138,6 +139,7 @@ class End:
     output_tokens: int
     cost_micros: int
     finish_reason: str
+    cached_input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ class Generation:
     turns: tuple[tuple[Literal["assistant", "user"], str], ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A receipt, which only the peers understand, and for how much output it holds."""
+
+    receipt: Any
+    output_tokens: int
+
+
 class Peers(Protocol):
     """The other services."""
 
@@ -159,11 +169,14 @@ class Peers(Protocol):
     async def documents_epoch(self) -> Epoch: ...
     async def search(self, query: Query) -> list[Passage]: ...
 
-    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Any:
-        """A receipt, which only `renew`, `commit`, `release` and `generate` understand."""
+    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Reserved:
+        """Hold what the plan may use."""
         ...
 
-    async def renew(self, receipt: Any) -> None: ...
+    async def renew(self, receipt: Any, output_tokens: int) -> int:
+        """Keep the hold, of whose answer so much is written: how much output it is for now."""
+        ...
+
     async def commit(self, receipt: Any, use: Use) -> None: ...
     async def release(self, receipt: Any) -> None: ...
 

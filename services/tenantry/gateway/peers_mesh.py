@@ -20,7 +20,21 @@ from tenantry.api.quota.v1.reservation_service_pb2_grpc import ReservationServic
 from tenantry.api.retrieval.v1 import document_service_pb2 as document_pb
 from tenantry.api.retrieval.v1.document_service_pb2_grpc import DocumentServiceStub
 from tenantry.gateway.citations import Citation, Passage
-from tenantry.gateway.peers import Answer, End, Epoch, Found, Generation, Hit, Lead, Model, Plan, Rendered, Use, Wait
+from tenantry.gateway.peers import (
+    Answer,
+    End,
+    Epoch,
+    Found,
+    Generation,
+    Hit,
+    Lead,
+    Model,
+    Plan,
+    Rendered,
+    Reserved,
+    Use,
+    Wait,
+)
 from tenantry.gateway.query import Query
 from tenantry.kit import caller
 from tenantry.kit.channel import Mesh
@@ -88,7 +102,7 @@ class MeshPeers:
         answer = await self._documents.SearchPassages(request)
         return [Passage(one.collection, one.document, one.title, one.heading, one.text) for one in answer.passages]
 
-    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Any:
+    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Reserved:
         request = quota_pb.ReserveQuotaRequest(
             nonce=nonce,
             model=plan.model.model,
@@ -96,11 +110,15 @@ class MeshPeers:
             input_tokens=input_tokens,
             max_output_tokens=plan.max_output_tokens,
             request_id=caller.request_id(),
+            input_price_micros=plan.model.input_price_micros,
+            output_price_micros=plan.model.output_price_micros,
         )
-        return (await self._quota.ReserveQuota(request)).receipt
+        answer = await self._quota.ReserveQuota(request)
+        return Reserved(answer.receipt, answer.held_output_tokens)
 
-    async def renew(self, receipt: Any) -> None:
-        await self._quota.RenewReservation(quota_pb.RenewReservationRequest(receipt=receipt))
+    async def renew(self, receipt: Any, output_tokens: int) -> int:
+        request = quota_pb.RenewReservationRequest(receipt=receipt, output_tokens=output_tokens)
+        return (await self._quota.RenewReservation(request)).held_output_tokens
 
     async def commit(self, receipt: Any, use: Use) -> None:
         await self._quota.CommitReservation(quota_pb.CommitReservationRequest(receipt=receipt, usage=usage_of(use)))
@@ -167,6 +185,7 @@ def usage_of(use: Use) -> usage_pb2.Usage:
         input_tokens=use.input_tokens,
         output_tokens=use.output_tokens,
         cost_micros=use.cost_micros,
+        cached_input_tokens=use.cached_input_tokens,
         provider=use.provider,
         model=use.model,
         model_revision=use.model_revision,
@@ -266,6 +285,7 @@ def _end(result: generation_pb.GenerationResult) -> End:
         result.output_tokens,
         result.cost_micros,
         _FINISH.get(result.finish_reason, "stop"),
+        result.cached_input_tokens,
     )
 
 

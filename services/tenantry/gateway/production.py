@@ -59,6 +59,8 @@ class Production:
         # Of the call that is going on: who answers, and how many tokens it reads.
         self._model = plan.model
         self._read = 0
+        self._refused: TenantryError | None = None
+        hold.stop = self._stop
         if handle:
             hold.also = lambda: peers.renew_flight(plan, handle)
         # Apart, so that a client that goes ends the making and never what follows it: the settlement.
@@ -95,7 +97,10 @@ class Production:
     async def _run(self) -> None:
         await asyncio.wait((self._making,))
         complete: Complete | None = None
-        if self._making.cancelled():
+        if self._making.cancelled() and self._refused is not None:
+            self._count("failed", self._refused)
+            await self._put(self._refused)
+        elif self._making.cancelled():
             self._count(departure(call.CURRENT.get().deadline, self._clock.monotonic()))
             await self._put(
                 Internal("the making of an answer was cancelled")
@@ -169,6 +174,8 @@ class Production:
                 size += len(piece.encode())
                 if size > MAX_ANSWER_BYTES:
                     raise Unavailable(Reason.PROVIDER_UNAVAILABLE, "the answer is larger than 1 MiB", kind="garbage")
+                if generation.streamed:
+                    self._tell(size)
                 if shown:
                     await self._put(piece)
         if end is None:
@@ -176,6 +183,17 @@ class Production:
         text = "".join(self._text)
         self._add(end)
         return text, end
+
+    def _tell(self, size: int) -> None:
+        """Say how much is written: the limits are asked for more before a long answer runs past what is held."""
+        most = self._plan.max_output_tokens
+        written = estimate.written_tokens(size)
+        self._hold.wrote(self._use.output_tokens + (min(written, most) if most else written))
+
+    def _stop(self, error: TenantryError) -> None:
+        """End the answer: the limits admit no more of it."""
+        self._refused = error
+        self._making.cancel()
 
     async def _fit(self, generation: Generation, text: str, end: End) -> tuple[str, End]:
         """The text that fits the schema, after one repair at the most."""
@@ -199,6 +217,7 @@ class Production:
         use.input_tokens += end.input_tokens
         use.output_tokens += end.output_tokens
         use.cost_micros += end.cost_micros
+        use.cached_input_tokens += end.cached_input_tokens
         self._text = []
 
     def _count(self, outcome: Outcome, error: BaseException | None = None) -> None:
@@ -215,6 +234,7 @@ class Production:
         use.input_tokens += input_tokens
         use.output_tokens += output_tokens
         use.cost_micros += int(told.get("cost_micros", cost))
+        use.cached_input_tokens += int(told.get("cached_input_tokens", 0))
         use.provider, use.model, use.model_revision = model.provider, model.model, model.revision
         if told.get("model", model.model) != model.model:
             # One that was not told of before: it broke off before its first piece came through.

@@ -1,6 +1,7 @@
 """The ledger's values, and the rules that make any settled usage fit to be kept."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -73,6 +74,15 @@ class Sums:
     latency_p95_ms: float = 0.0
 
 
+_ADDED = ("requests", "input_tokens", "output_tokens", "cost_micros", "cache_hits", "failures", "estimated")
+
+
+def rest_of(total: Sums, groups: Sequence[Sums]) -> Sums | None:
+    """What none of the groups has of the total; None when there is no such request."""
+    left = {name: getattr(total, name) - sum(getattr(group, name) for group in groups) for name in _ADDED}
+    return Sums(**left) if left["requests"] > 0 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a page of entries ended: the next has older ones."""
@@ -101,6 +111,7 @@ def fitting(entry: Entry) -> Entry:
             request_id=_text(usage.request_id),
             prompt=_text(usage.prompt),
             first_token_ns=None if usage.first_token_ns is None else _within(usage.first_token_ns, _LONGEST_NS),
+            cached_input_tokens=_within(usage.cached_input_tokens),
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tenantry.insight.entries import Entry, Grouping, Position, Sums
+from tenantry.insight.entries import MOST_GROUPS, Entry, Grouping, Position, Sums, rest_of
 from tenantry.insight.store import Ledger
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import InvalidArgument
@@ -24,9 +24,12 @@ class UsageReading:
         self._clock = clock
 
     async def sums(
-        self, tenant: Tenant, start_us: int | None, end_us: int | None, grouping: Grouping | None
-    ) -> tuple[Sums, Sequence[Sums]]:
-        """The total and the groups from `start_us` (30 days before the end) until before `end_us` (no end)."""
+        self, tenant: Tenant, start_us: int | None, end_us: int | None, grouping: Grouping | None, most: int = 0
+    ) -> tuple[Sums, Sequence[Sums], Sums | None]:
+        """The total, the busiest groups by name (`most`, 0 for as many as may be) and the rest as one, from `start_us` (30
+        days before the end) until before `end_us` (no end)."""
+        if not 0 <= most <= MOST_GROUPS:
+            raise InvalidArgument("most_groups", f"is not within 0 and {MOST_GROUPS}")
         end = round(self._clock.now() * 1e6) if end_us is None else end_us
         start = end - _USUAL_US if start_us is None else start_us
         if start >= end:
@@ -34,7 +37,9 @@ class UsageReading:
         if end - start > LONGEST_US:
             raise InvalidArgument("start_time", "is more than 366 days before the end")
         # Entries bear the time of the books, which may be a little ahead of ours.
-        return await self._ledger.sums(tenant, start, _NO_END if end_us is None else end, grouping)
+        total, groups = await self._ledger.sums(tenant, start, _NO_END if end_us is None else end, grouping)
+        named = groups[: most or MOST_GROUPS]
+        return total, named, rest_of(total, named) if grouping is not None else None
 
     async def entries(
         self, tenant: Tenant, request_id: str, before: Position | None, size: int

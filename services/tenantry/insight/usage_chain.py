@@ -13,7 +13,9 @@ from tenantry.kit import hash_chain
 from tenantry.kit.owner import Tenant
 from tenantry.kit.usage import Usage
 
-_USED = attrgetter(*(field.name for field in fields(Usage)))
+# Fields that came later are hashed where they say something, so that older entries have the hashes they had.
+_LATER = ("cached_input_tokens",)
+_USED = attrgetter(*(field.name for field in fields(Usage) if field.name not in _LATER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def fields_of(name: str, number: int, batch: int, entry: Entry) -> tuple[str, ..
     """What is hashed of an entry: all that the contract shows of it."""
     about = (entry.reservation, entry.key_id, entry.end_user, str(entry.estimated), str(entry.settled_us))
     used = ("" if value is None else str(value) for value in _USED(entry.usage))
-    return (name, str(number), str(batch), *about, *used)
+    later = (f"{field}={value}" for field in _LATER if (value := getattr(entry.usage, field)))
+    return (name, str(number), str(batch), *about, *used, *later)
 
 
 def news(entries: Sequence[Entry], known: Mapping[str, Known]) -> list[Entry]:

@@ -14,6 +14,7 @@ _FOR_CLIENTS = (
     "models.v1.model_service",
     "prompts.v1.prompt_service",
     "quota.v1.limit_service",
+    "quota.v1.queue_service",
     "retrieval.v1.document_service",
     "tenancy.v1.audit_service",
     "tenancy.v1.issuer_service",

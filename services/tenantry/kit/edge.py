@@ -5,7 +5,7 @@ its own, which becomes a link. Mesh RPCs don't exist at this address.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -30,7 +30,7 @@ from tenantry.kit.guard import FAULTS, unique
 from tenantry.kit.owner import Platform
 from tenantry.kit.settings import MeshSettings
 from tenantry.kit.shares import Shares
-from tenantry.kit.status import DETAILS, from_rpc_error, to_status
+from tenantry.kit.status import DETAILS, LIMIT_HEADERS, from_rpc_error, limit_headers, to_status
 
 # A call without a deadline of its own ends here after the longest permitted request.
 _LONGEST_S = 600.0
@@ -88,8 +88,8 @@ class _Health(grpc.GenericRpcHandler):
     async def _watch(self, _: Any, context: Any) -> None:
         if self._watchers >= _MOST_WATCHERS:
             busy = ResourceExhausted(Reason.SERVER_BUSY, "the server's health has too many watchers", retry_after_s=1.0)
-            code, message, details = _refusal("", busy)
-            await context.abort(grpc.StatusCode[code], message, ((DETAILS, details),))
+            code, message, details, headers = _refusal("", busy)
+            await context.abort(grpc.StatusCode[code], message, ((DETAILS, details), *headers))
         self._watchers += 1
         try:
             if not self._ended.is_set():
@@ -195,8 +195,8 @@ class _Forward(grpc.GenericRpcHandler):
                 # A stranger; whoever showed a credential is in the log by tenancy's own word.
                 action = path.rpartition("/")[2]
                 self._note(Refusal(Platform(), "", action, "", refused.code, refused.reason.value))
-            code, message, details = _refusal(path, refused)
-            trailing = ((DETAILS, details), (_REQUEST_ID, request_id))
+            code, message, details, headers = _refusal(path, refused)
+            trailing = ((DETAILS, details), (_REQUEST_ID, request_id), *headers)
             await context.abort(grpc.StatusCode[code], message, trailing)
         finally:
             self._running -= 1
@@ -252,15 +252,19 @@ async def _only(requests: AsyncIterator[bytes]) -> bytes:
     raise InvalidArgument("", "the call carries no request")
 
 
-def _refusal(path: str, refused: aio.AioRpcError | TenantryError) -> tuple[str, str, bytes]:
-    """Code, message and details for the client: a service's own as they are; of a broken transport, ours."""
+def _refusal(
+    path: str, refused: aio.AioRpcError | TenantryError
+) -> tuple[str, str, bytes, Sequence[tuple[str, str | bytes]]]:
+    """Code, message, details and headers for the client: a service's own as they are; of a broken transport, ours."""
     if isinstance(refused, aio.AioRpcError):
-        for key, value in refused.trailing_metadata() or ():
+        told = refused.trailing_metadata() or ()
+        headers = [(key, value) for key, value in told if key in LIMIT_HEADERS]
+        for key, value in told:
             if key == DETAILS and isinstance(value, bytes):
-                return refused.code().name, refused.details() or "", value
+                return refused.code().name, refused.details() or "", value, headers
         refused = from_rpc_error(refused, service_of(path) or "")
     status = to_status(refused, report(path, refused) if isinstance(refused, Internal) else "")
-    return refused.code, status.message, status.SerializeToString()
+    return refused.code, status.message, status.SerializeToString(), limit_headers(refused)
 
 
 def _open_span(path: str, request_id: str, metadata: dict[str, str]) -> trace.Span:

@@ -6,7 +6,7 @@ from google.rpc import status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
 from tenantry.api.envoy.config.core.v3.base_pb2 import HeaderValue
 from tenantry.kit.errors import TenantryError
-from tenantry.kit.status import DETAILS, to_status
+from tenantry.kit.status import DETAILS, limit_headers, to_status
 
 # What tenancy says of a caller to Envoy's limit and log: names in dynamic metadata, and of a descriptor's entries.
 TENANT, ORGANISATION, TIER = "tenant", "organisation", "tier"
@@ -29,7 +29,8 @@ HTTP_STATUS = {
 def refusal_headers(error: TenantryError, error_id: str = "") -> list[HeaderValue]:
     """The headers by which a client of gRPC knows the refusal, code and details, as kit's own edge would send them."""
     status = to_status(error, error_id)
-    return [HeaderValue(key="grpc-status", value=str(status.code)), HeaderValue(key=DETAILS, value=encoded(status))]
+    told = (("grpc-status", str(status.code)), (DETAILS, encoded(status)), *limit_headers(error))
+    return [HeaderValue(key=key, value=value) for key, value in told]
 
 
 def encoded(status: status_pb2.Status) -> str:

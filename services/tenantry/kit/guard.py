@@ -34,7 +34,7 @@ from tenantry.kit.guard_shapes import Body, over_bytes
 from tenantry.kit.inprocess_context import PEER
 from tenantry.kit.revocations import Revocations
 from tenantry.kit.shares import Shares
-from tenantry.kit.status import DETAILS, to_status
+from tenantry.kit.status import DETAILS, limit_headers, to_status
 
 _PROOFS = frozenset({call.TENANT, "authorization"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -322,8 +322,8 @@ class Guard:
             ending.error_id = report(method.path, error, failure)
         status = to_status(error, ending.error_id)
         about = _about(trace.get_current_span()) if method.about else ()
-        trailing = (*(context.trailing_metadata() or ()), *about, (DETAILS, status.SerializeToString()))
-        await context.abort(grpc.StatusCode[error.code], status.message, trailing)
+        told = (*about, *limit_headers(error), (DETAILS, status.SerializeToString()))
+        await context.abort(grpc.StatusCode[error.code], status.message, (*(context.trailing_metadata() or ()), *told))
         raise AssertionError("abort always raises")
 
     def _close(self, method: Method, span: trace.Span, ending: Ending, duration_s: float) -> None:

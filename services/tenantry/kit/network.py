@@ -44,6 +44,13 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
 
+# Inside the mesh many calls may come in one instant, as when thousands wait for their turn in the fair queue. By itself gRPC
+# cancels calls at random from the thousandth on that nobody has looked at; here each is looked at, and refused with a reason.
+MESH_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.server.max_pending_requests", 12_000),
+    ("grpc.server.max_pending_requests_hard_limit", 16_000),
+]
+
 
 def peer_address(peer: str) -> str:
     """The IP address in gRPC's word for a peer, such as `ipv4:192.0.2.1:50051` or `ipv6:%5B2001:db8::1%5D:50051`; "" for a

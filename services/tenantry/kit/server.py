@@ -7,7 +7,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import grpc
@@ -27,6 +27,8 @@ from tenantry.kit.revocations import Revocations
 Servicer = tuple[Callable[[Any, Any], None], Any]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# How often the health of what a room can do without is looked at.
+_TELL_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class Room:
     """One service as its `build` makes it: servicers, each with the function that registers it, and background work.
 
     `signing_keys` is tenancy's alone: the public keys by id, for the process that hosts it. `afterwards` returns when
-    nothing is left to do in other rooms for calls that were answered; it is bounded in time.
+    nothing is left to do in other rooms for calls that were answered; it is bounded in time. `leaving` is called when calls
+    that have not ended by themselves are about to be cut, so that the room can tell that from a client's going. `parts` are
+    what the room can do without for a while: the health check tells of each, by `room.part`, whether it is there.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Room:
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     signing_keys: Callable[[], Awaitable[Mapping[str, bytes]]] | None = None
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
+    parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class OpenRoom:
     handlers: Handlers
     services: tuple[str, ...]
     afterwards: Callable[[], Awaitable[None]] | None = None
+    leaving: Callable[[], None] | None = None
+    parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
 
 
 class _Wanted(NamedTuple):
@@ -91,7 +99,7 @@ def open_room(
         add_to_server(servicer, collector)
     handlers = {path: guard.wrap(path, handler) for path, handler in collector.handlers.items()}
     services = tuple(sorted({path[1:].partition("/")[0] for path in handlers}))
-    return OpenRoom(room.name, guard, handlers, services, room.afterwards)
+    return OpenRoom(room.name, guard, handlers, services, room.afterwards, room.leaving, room.parts)
 
 
 class Registry:
@@ -148,7 +156,8 @@ class Listener:
     ) -> None:
         self._rooms = rooms
         self._health = health.aio.HealthServicer()
-        options = [*network.SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
+        self._telling: asyncio.Task[None] | None = None
+        options = [*network.SERVER_OPTIONS, *network.MESH_OPTIONS, ("grpc.so_reuseport", int(shared_port))]
         if certificates:
             options += secure.LISTENER_OPTIONS
         self._server = aio.server(handlers=[_Rooms(rooms)], options=options)
@@ -169,13 +178,23 @@ class Listener:
     async def serving(self) -> None:
         """Says that the rooms are ready."""
         await self._set_health(SERVING)
+        self._telling = asyncio.create_task(self._tell_of_parts())
 
     async def drain(self, grace_s: float) -> None:
         """Takes nothing new, lets running calls end for `grace_s`, ends the rest as UNAVAILABLE, and stops."""
+        if self._telling is not None:
+            self._telling.cancel()
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.ensure_future(self._server.stop(grace_s + 1.0))
         await drain(self._rooms, grace_s)
         await stopping
+
+    async def _tell_of_parts(self) -> None:
+        while True:
+            for room in self._rooms:
+                for part, is_there in room.parts.items():
+                    await self._health.set(f"{room.name}.{part}", SERVING if is_there() else NOT_SERVING)
+            await asyncio.sleep(_TELL_EVERY_S)
 
     async def _set_health(self, status: Any) -> None:
         for name in ("", *(r.name for r in self._rooms), *(s for r in self._rooms for s in r.services)):
@@ -197,6 +216,9 @@ async def drain(rooms: Sequence[OpenRoom], grace_s: float) -> None:
         if room.afterwards is not None:
             await room.guard.end()
             await room.afterwards()
+    for room in rooms:
+        if room.leaving is not None:
+            room.leaving()
     await asyncio.gather(*(room.guard.end() for room in rooms))
 
 

@@ -1,5 +1,6 @@
 """What the environment sets for every process of the mesh. Read once, at start."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,10 @@ def secret_file(name: str) -> Path:
 def number(name: str, default: float) -> float:
     """The number that the variable is set to. InvalidArgument names the variable if it is none."""
     try:
-        return float(os.environ.get(name, "") or default)
+        found = float(os.environ.get(name, "") or default)
+        if not math.isfinite(found):
+            raise ValueError
+        return found
     except ValueError:
         raise InvalidArgument(name, "is not a number; correct it, or leave it unset") from None
 
@@ -91,6 +95,7 @@ def mesh_settings(first: str) -> MeshSettings:
         otlp_endpoint=environ.get("TENANTRY_OTLP_ENDPOINT", ""),
         otlp_metrics_endpoint=environ.get("TENANTRY_OTLP_METRICS_ENDPOINT", ""),
         log_level=environ.get("TENANTRY_LOG_LEVEL", "INFO"),
+        max_concurrent_calls=int(number("TENANTRY_MAX_CONCURRENT_CALLS", 4096)),
         shared_port=environ.get("TENANTRY_SHARED_PORT", "") == "1",
         tls=Path(environ["TENANTRY_TLS"]).absolute() if environ.get("TENANTRY_TLS") else None,
     )

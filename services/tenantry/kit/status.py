@@ -1,5 +1,6 @@
 """Between `kit.errors` and gRPC: an error becomes a `google.rpc.Status`, and a failed call an error."""
 
+import math
 from typing import Any, cast
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -57,6 +58,25 @@ def to_status(error: TenantryError, error_id: str = "") -> status_pb2.Status:
         status.details.add().Pack(retry)
     _add_violations(status, error)
     return status
+
+
+# As OpenAI's clients know them; each is told where the refusal has its figure.
+_FIGURES = tuple(
+    (f"{figure}_{kind}", f"x-ratelimit-{figure}-{kind}")
+    for figure in ("limit", "remaining", "reset")
+    for kind in ("requests", "tokens")
+)
+LIMIT_HEADERS = frozenset({"retry-after", *(header for _, header in _FIGURES)})
+
+
+def limit_headers(error: TenantryError) -> tuple[tuple[str, str], ...]:
+    """When to come back and what is left, for clients of HTTP; they travel as trailing metadata."""
+    headers: list[tuple[str, str]] = []
+    if isinstance(error, ResourceExhausted | Unavailable) and error.retry_after_s is not None:
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
+    if isinstance(error, ResourceExhausted):
+        headers += [(header, error.metadata[name]) for name, header in _FIGURES if name in error.metadata]
+    return tuple(headers)
 
 
 def _add_violations(status: status_pb2.Status, error: TenantryError) -> None:

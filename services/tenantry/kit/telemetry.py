@@ -34,7 +34,9 @@ TIER = "tenantry.tier"
 REQUEST_ID = "tenantry.request.id"
 _EXPORT_WAIT_S = 5.0
 _QUEUED_SPANS = 8192
-_EXTRA = frozenset({"error_id", "error_type", "places", "causes", "reason", "subject", "count"})
+_EXTRA = frozenset(
+    {"error_id", "error_type", "places", "causes", "reason", "subject", "count", "tenant", "limit", "percent", "whose"}
+)
 
 meter = metrics.get_meter("tenantry")
 _tracers: dict[str, trace.Tracer] = {}

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenantry.kit import changes
 from tenantry.kit.errors import FailedPrecondition, Reason
-from tenantry.kit.owner import Tenant
+from tenantry.kit.owner import Organisation, Tenant
 
 # The kind under which the table's changes stand in the change log; the key is the tenant's id.
 KIND = "tenant"
@@ -30,6 +30,12 @@ async def find(connection: AsyncConnection, tenant_id: str) -> tuple[Tenant, str
     query = select(_tenants.c.organisation, _tenants.c.tier).where(_tenants.c.tenant == tenant_id)
     row = (await connection.execute(query)).first()
     return None if row is None else (Tenant(row.organisation, tenant_id), row.tier)
+
+
+async def has_any(connection: AsyncConnection, organisation: Organisation) -> bool:
+    """Whether the service serves any tenant of the organisation."""
+    query = select(_tenants.c.tenant).where(_tenants.c.organisation == organisation.id).limit(1)
+    return (await connection.execute(query)).first() is not None
 
 
 async def add(connection: AsyncConnection, tenant: Tenant, tier: str) -> bool:

@@ -20,6 +20,7 @@ class Usage:
     prompt: str = ""
     prompt_revision: int = 0
     first_token_ns: int | None = None
+    cached_input_tokens: int = 0
 
     @property
     def tokens(self) -> int:

@@ -29,7 +29,7 @@ class AttemptSpan:
 
 
 @contextmanager
-def attempt(model: Model) -> Generator[AttemptSpan]:
+def attempt(model: Model, waited_s: float) -> Generator[AttemptSpan]:
     """A span that is a child of the current one, but never the current one itself.
 
     An answer is a generator: what it made current would be so for its consumer too, and be undone in another context.
@@ -41,6 +41,7 @@ def attempt(model: Model) -> Generator[AttemptSpan]:
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": model.provider.value,
             "gen_ai.request.model": model.provider_model,
+            "tenantry.queue.wait_s": waited_s,
         },
     )
     try:

@@ -85,12 +85,20 @@ def retry_after_s(header: str | None) -> float | None:
     return min(seconds, MOST_RETRY_AFTER_S) if seconds >= 0 else None
 
 
+def seat_lost() -> Unavailable:
+    """The call's place in its pool is another call's: quota was away for longer than a lease lasts."""
+    message = "the queue was away for too long, and the call's place was given to another"
+    return Unavailable(Reason.SERVICE_UNAVAILABLE, message, service="quota")
+
+
 def out_of_time() -> DeadlineExceeded:
     """The caller's own time ran out."""
     return DeadlineExceeded(message="the call's time ran out before the provider was done")
 
 
-def used(error: TenantryError, model: str, input_tokens: int, output_tokens: int, cost_micros: int) -> None:
-    """Adds what was used to the error of an answer that broke off."""
-    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_micros": cost_micros}
+def used(error: TenantryError, model: str, read: int, written: int, cached: int, cost_micros: int) -> None:
+    """Adds what was used to the error of an answer that broke off: tokens of input, output and cached input, and the cost."""
+    counts = {"input_tokens": read, "output_tokens": written, "cost_micros": cost_micros}
+    if cached:
+        counts["cached_input_tokens"] = cached
     error.metadata |= {"model": model} | {name: str(count) for name, count in counts.items()}

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import TenantryError
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.models import faults
-from tenantry.models.attempts import Attempts
+from tenantry.models.attempts import Attempts, Payer
 from tenantry.models.generation import Ask, Result, Target
 from tenantry.models.holdings import Reaches
 from tenantry.models.limits import MARGIN_S, limits_of
@@ -31,13 +32,15 @@ class Generating:
         key_models: Collection[str],
         models: Sequence[str],
         ask: Ask,
+        receipt: Any,
         *,
         stream: bool,
         deadline: float | None,
     ) -> AsyncGenerator[str | Model | Result, None]:
         """Deltas of the answer and its result, of the first of `models` that begins to answer; before them a fallback's model.
 
-        `deadline` is in the clock's monotonic seconds. When all fail, the error is the first one's.
+        `receipt` is the hold's that the calls are made under; `deadline` is in the clock's monotonic seconds. When all fail,
+        the error is the first one's.
         """
         reach = await self._reaches.of(tenant, key_models)
         candidates = [require(reach, model) for model in models]
@@ -47,7 +50,8 @@ class Generating:
             limits = limits_of(left, len(candidates) - place, stream=stream)
             answered = False
             try:
-                target, payer = self._target(tenant, reach, model)
+                target, credential = self._target(tenant, reach, model)
+                payer = Payer(tenant.id, receipt, credential)
                 attempt = self._attempts.make(model, target, payer, ask, limits, stream=stream)
                 async with aclosing(attempt) as pieces:
                     async for piece in pieces:

@@ -67,10 +67,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the provider has counted so far, None for what it has not told."""
+    """What the provider has counted so far, None for what it has not told. The cached are among the input tokens."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Result:
     cost_micros: int
     finish: Finish
     estimated: bool
+    cached_input_tokens: int = 0
 
 
 # Deltas of the answer, the provider's counts whenever it tells them, and one Ended.

@@ -35,6 +35,7 @@ class Model:
     output_price_micros: int = 0
     max_output_tokens: int = 4096
     by_operator: bool = True
+    cached_input_price_micros: int = 0
 
     @property
     def account(self) -> "Account":
@@ -90,5 +91,7 @@ def tenant_of(owner: Owner) -> str:
 
 @lru_cache(maxsize=4096)
 def _revision(model: Model) -> str:
-    fields = [value for name, value in asdict(model).items() if name != "by_operator"]
+    # The price that came later counts where it is set, so that older models have the revisions they had.
+    left_out = {"by_operator"} if model.cached_input_price_micros else {"by_operator", "cached_input_price_micros"}
+    fields = [value for name, value in asdict(model).items() if name not in left_out]
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from tenantry.models import faults
@@ -89,14 +90,14 @@ def parameters_of(target: Target, ask: Ask) -> dict[str, Any]:
 async def _whole(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
     answer: Any = await _post(client, parameters, connect_s)
     text = "".join(str(block["text"]) for block in answer["content"] if block["type"] == "text")
-    counts = Counts(_count(answer, "input_tokens"), _count(answer, "output_tokens"))
+    counts = _counts(answer, _count(answer, "output_tokens"))
     ended = Ended(counts, _FINISHES.get(answer.get("stop_reason"), Finish.UNKNOWN), str(answer.get("model") or ""))
     yield text
     yield ended
 
 
 async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -> AsyncGenerator[Piece, None]:
-    read: int | None = None
+    read = Counts()
     written: int | None = None
     stop: str | None = None
     revision = ""
@@ -108,13 +109,14 @@ async def _streamed(client: Any, parameters: dict[str, Any], connect_s: float) -
                     yield str(event["delta"]["text"])
             elif kind == "message_start":
                 revision = str(event["message"].get("model") or "")
-                read = _count(event["message"], "input_tokens")
-                yield Counts(read)
+                read = _counts(event["message"], None)
+                yield read
             elif kind == "message_delta":
                 stop = event["delta"].get("stop_reason") or stop
                 written = _count(event, "output_tokens")
             elif kind == "message_stop":
-                yield Ended(Counts(read, written), _FINISHES.get(stop or "", Finish.UNKNOWN), revision)
+                counts = replace(read, output_tokens=written)
+                yield Ended(counts, _FINISHES.get(stop or "", Finish.UNKNOWN), revision)
                 return
     raise faults.unavailable(NAME, Kind.CUT if revision else Kind.GARBAGE)
 
@@ -134,6 +136,13 @@ async def _post(client: Any, body: dict[str, Any], connect_s: float) -> Any:
         stream_cls=AsyncStream[object],
         options={"timeout": timeout(connect_s)},
     )
+
+
+def _counts(told: Any, written: int | None) -> Counts:
+    """Anthropic counts apart what is read anew, from its cache and into it; here all of it is input."""
+    read, cached = _count(told, "input_tokens"), _count(told, "cache_read_input_tokens") or 0
+    into_cache = _count(told, "cache_creation_input_tokens") or 0
+    return Counts(None if read is None else read + cached + into_cache, written, cached)
 
 
 def _count(told: Any, name: str) -> int | None:

@@ -142,7 +142,9 @@ def _model(answer: Any) -> str:
 
 def _counts(answer: Any) -> Counts:
     usage: Any = answer.get("usage") or {}
-    return Counts(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    details: Any = usage.get("prompt_tokens_details") or {}
+    cached = _count(details.get("cached_tokens")) or 0
+    return Counts(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), cached)
 
 
 def _count(told: Any) -> int | None:

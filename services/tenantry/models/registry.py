@@ -128,7 +128,7 @@ def _faults_of(model: Model, *, loopback: bool) -> Wrong:
         wrong.append(("model.base_url", fault))
     if model.region and not _REGION.fullmatch(model.region):
         wrong.append(("model.region", "is not 1 to 63 of a-z, 0-9 and inner hyphens"))
-    for name in ("input_price_micros", "output_price_micros"):
+    for name in ("input_price_micros", "output_price_micros", "cached_input_price_micros"):
         if not 0 <= getattr(model, name) <= MOST_PRICE_MICROS:
             wrong.append((f"model.{name}", f"is not within 0 and {MOST_PRICE_MICROS}"))
     if not 1 <= model.max_output_tokens <= MOST_OUTPUT_TOKENS:

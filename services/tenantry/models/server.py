@@ -32,6 +32,7 @@ from tenantry.models.sealing import Seal
 from tenantry.models.service.generation import GenerationService
 from tenantry.models.service.models import ModelService
 from tenantry.models.settings import Settings
+from tenantry.models.slots_mesh import MeshSlots
 from tenantry.models.store_sql import KIND, SqlModelStore
 
 # An SDK takes seconds to import: at start where a model needs it, else with the first call of one that was registered since.
@@ -50,6 +51,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
     database = Database(settings.sql_url, "models")
     openai = Clients(partial(provider_openai.make_client, loopback=settings.loopback), settings.clients)
     anthropic = Clients(partial(provider_anthropic.make_client, loopback=settings.loopback), settings.clients)
+    slots = MeshSlots(mesh.channel("quota"), clock)
     try:
         await migrate(database, "tenantry.models.migrations")
         store = SqlModelStore(database)
@@ -63,7 +65,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
             Provider.OPENAI: OpenAIProvider(openai),
             Provider.ANTHROPIC: AnthropicProvider(anthropic),
         }
-        attempts = Attempts(providers, Circuits(), clock)
+        attempts = Attempts(providers, Circuits(), slots, clock)
         yield Room(
             "models",
             [
@@ -77,6 +79,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
             [Poller(database, [holdings]).run, audit_outbox.Sender(database, deliver_by(mesh), clock).run],
         )
     finally:
+        await slots.close()
         await openai.close()
         await anthropic.close()
         await database.close()

@@ -47,6 +47,7 @@ _models = Table(
     Column("output_price_micros", BigInteger),
     Column("max_output_tokens", Integer),
     Column("by_operator", Boolean),
+    Column("cached_input_price_micros", BigInteger),
 )
 _policies = Table(
     "policies",

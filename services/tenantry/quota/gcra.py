@@ -1,4 +1,4 @@
-"""Rate limits as a leaky bucket in whole numbers: the rule of `scripts/rules.lua`, and its executable specification.
+"""Rate limits as a leaky bucket in whole numbers: the rule of the scripts, and its executable specification.
 
 The Generic Cell Rate Algorithm (ITU-T I.371, Annex A) in its leaky-bucket form: a level leaks at the rate, an
 admission adds what it takes, and is refused when the level would rise above the burst. What is new here are holds,

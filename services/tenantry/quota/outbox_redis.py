@@ -80,7 +80,11 @@ def _batch(bucket: int, epoch: str, page: Sequence[tuple[bytes, Sequence[bytes]]
 
 def _entry(fields: Mapping[bytes, Any]) -> Settled:
     at_us, reserved_us = int(fields[b"t"]), int(fields[b"r"])
-    return estimate_of(read_ask(fields[b"b"]), at_us, reserved_us) if reserved_us else read_settled(fields[b"b"], at_us)
+    if not reserved_us:
+        return read_settled(fields[b"b"], at_us)
+    ask = read_ask(fields[b"b"])
+    output = int(fields.get(b"o", ask.max_output_tokens))  # an entry of the first version has none
+    return estimate_of(ask, at_us, reserved_us, output, int(fields.get(b"c", 0)))
 
 
 def _next(position: str) -> str:

@@ -1,39 +1,52 @@
 """Holds for the gateway: reserve, renew, commit, release."""
 
-from collections.abc import Awaitable, Callable
+import logging
 from dataclasses import dataclass, replace
 
-from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
+from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted, Unavailable
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Tenant
 from tenantry.kit.usage import Usage
 from tenantry.quota import receipts
-from tenantry.quota.entries import Ask, Held, Limits, OutboxFull, Refused, Settled, TenantLimits
-from tenantry.quota.gcra import MOST_AMOUNT, NEVER
+from tenantry.quota.entries import Ask, Demand, Held, OutboxFull, Refused, Renewed, Settled, Warned
+from tenantry.quota.gcra import MOST_AMOUNT
+from tenantry.quota.in_force import InForce
+from tenantry.quota.limit_rules import About
 from tenantry.quota.receipts import Receipt
+from tenantry.quota.refusals import refusal
 from tenantry.quota.store import Books
-from tenantry.quota.tiers import limits_of
 
-# Nobody knows when a running request ends, or when the ledger reads again.
-CROWDED_RETRY_S = 1.0
+log = logging.getLogger(__name__)
+
+# Nobody knows when the ledger reads again.
 FULL_RETRY_S = 5.0
+_MOST = {
+    "input_tokens": MOST_AMOUNT,
+    "max_output_tokens": MOST_AMOUNT,
+    "input_price_micros": 10**12,
+    "output_price_micros": 10**12,
+}
+# A thousand dollars for a million tokens: with it all products are exact in Lua.
+_MOST_HELD_PRICE = 10**9
 _MOST_COUNT = 2**53
 _LONGEST = 256
 _NUL = "\0"  # PostgreSQL's texts can't hold it
+_OK = 1  # common/v1/usage.proto: OUTCOME_OK
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A signed receipt, and when its hold ends unless it is renewed."""
+    """A signed receipt, when its hold ends unless it is renewed, and for how much output it is."""
 
     receipt: Receipt
     mac: bytes
     ends_us: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the gateway asks to hold for a request of the caller's tenant."""
+    """What the gateway asks to hold for a request of the caller's tenant; prices are for a million tokens."""
 
     nonce: str
     key_id: str
@@ -42,6 +55,8 @@ class Wanted:
     request_id: str
     input_tokens: int
     max_output_tokens: int
+    input_price_micros: int = 0
+    output_price_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +68,19 @@ class Proven:
 
 
 class Reservations:
-    """`find` gives a tenant's limits from a memory; `secret` signs receipts."""
+    """`secret` signs receipts."""
 
-    def __init__(self, books: Books, find: Callable[[str], Awaitable[TenantLimits | None]], secret: bytes) -> None:
+    def __init__(self, books: Books, in_force: InForce, secret: bytes) -> None:
         self._books = books
-        self._find = find
+        self._in_force = in_force
         self._secret = secret
 
     async def reserve(self, owner: Tenant, wanted: Wanted) -> Granted:
-        """Hold what the request may use at most. Raises ResourceExhausted naming every limit that refuses."""
+        """Hold what the request may use. Raises ResourceExhausted naming every limit that refuses."""
         _check_wanted(wanted)
-        found = await self._find(owner.id)
-        if found is None or found.organisation != owner.organisation:
-            raise _not_provisioned()
-        limits = limits_of(found.tier, found.overrides)
+        demand = await self._in_force.demand(owner, About(wanted.key_id, wanted.end_user, wanted.model))
+        if demand is None:
+            raise not_provisioned()
         ask = Ask(
             owner,
             new_id("res"),
@@ -77,12 +91,16 @@ class Reservations:
             wanted.request_id,
             wanted.input_tokens,
             wanted.max_output_tokens,
+            min(wanted.input_price_micros, _MOST_HELD_PRICE),
+            min(wanted.output_price_micros, _MOST_HELD_PRICE),
         )
-        match await self._books.reserve(owner, ask, limits):
+        match await self._books.reserve(owner, ask, demand):
             case Held() as held:
+                _warn(held.warnings, demand, owner)
                 return self._granted(held)
             case Refused() as refused:
-                raise _refusal(owner, refused, limits)
+                _warn(refused.warnings, demand, owner)
+                raise refusal(refused, refused.under or demand)
             case OutboxFull():
                 raise ResourceExhausted(
                     Reason.OUTBOX_FULL,
@@ -96,12 +114,25 @@ class Reservations:
         receipts.check(receipt, mac, self._secret, caller_tenant)
         return Proven(Tenant(receipt.organisation, receipt.tenant), receipt)
 
-    async def renew(self, proven: Proven) -> int:
-        """The microsecond when the hold ends now."""
-        ends_us = await self._books.renew(proven.owner, proven.receipt.reservation)
-        if not ends_us:
-            raise NotFound(Reason.NOT_FOUND, "the reservation was settled, released or has ended", kind="reservation")
-        return ends_us
+    async def renew(self, proven: Proven, output_tokens: int = 0) -> Renewed:
+        """Move the hold's end, and hold more when the output so far wants it. Raises ResourceExhausted when it is more than is
+        held and the limits admit no more."""
+        if not 0 <= output_tokens <= MOST_AMOUNT:
+            raise InvalidArgument("output_tokens", f"is not within 0 and {MOST_AMOUNT}")
+        owner, receipt = proven.owner, proven.receipt
+        demand = await self._demand_of(proven) if output_tokens else None
+        match await self._books.renew(owner, receipt.reservation, output_tokens, demand):
+            case Renewed() as renewed:
+                if demand is not None:
+                    _warn(renewed.warnings, demand, owner)
+                return renewed
+            case Refused() as refused if demand is not None:
+                _warn(refused.warnings, demand, owner)
+                raise refusal(refused, refused.under or demand)
+            case _:
+                raise NotFound(
+                    Reason.NOT_FOUND, "the reservation was settled, released or has ended", kind="reservation"
+                )
 
     async def commit(self, proven: Proven, usage: Usage) -> bool:
         """Settle with the true usage; False if it was settled before."""
@@ -111,11 +142,21 @@ class Reservations:
         settled = Settled(
             receipt.reservation, proven.owner, receipt.key_id, receipt.end_user, False, 0, _fitting(usage)
         )
-        return await self._books.commit(proven.owner, receipt.held_tokens, settled)
+        # An answer that was cut, or that no model made, says nothing of how long answers are.
+        whole = usage.outcome == _OK and not usage.cache_hit
+        return await self._books.commit(proven.owner, receipt.model if whole else "", settled)
 
     async def release(self, proven: Proven) -> bool:
         """Give the hold back unused; False if it is not held any more."""
         return await self._books.release(proven.owner, proven.receipt.reservation)
+
+    async def _demand_of(self, proven: Proven) -> Demand | None:
+        """None when the limits can't be read: a hold outlives SQL's absence, and what exceeds it is owed in the end."""
+        receipt = proven.receipt
+        try:
+            return await self._in_force.demand(proven.owner, About(receipt.key_id, receipt.end_user, receipt.model))
+        except Unavailable:
+            return None
 
     def _granted(self, held: Held) -> Granted:
         ask = held.ask
@@ -126,42 +167,26 @@ class Reservations:
             ask.key_id,
             ask.end_user,
             ask.model,
-            ask.tokens,
+            held.tokens,
             held.reserved_us,
         )
-        return Granted(receipt, receipts.mac_of(receipt, self._secret), held.ends_us)
+        return Granted(receipt, receipts.mac_of(receipt, self._secret), held.ends_us, held.output_tokens)
 
 
-def _not_provisioned() -> FailedPrecondition:
+def not_provisioned() -> FailedPrecondition:
+    """Quota was not told to serve the tenant."""
     return FailedPrecondition(
         Reason.TENANT_NOT_PROVISIONED, "the tenant is not provisioned in this service; wait for its onboarding to end"
     )
 
 
-def _refusal(owner: Tenant, refused: Refused, limits: Limits) -> ResourceExhausted:
-    """Names every limit that refuses; says when all of them would admit the request, if they ever would."""
-    waits: list[tuple[Reason, float | None, str]] = []
-    if refused.requests_us:
-        what = f"{limits.requests_per_minute} requests a minute, {limits.request_burst} at once"
-        waits.append((Reason.REQUESTS_PER_MINUTE, _seconds(refused.requests_us), what))
-    if refused.tokens_us:
-        what = f"{limits.tokens_per_minute} tokens a minute, {limits.token_burst} at once"
-        waits.append((Reason.TOKENS_PER_MINUTE, _seconds(refused.tokens_us), what))
-    if refused.running:
-        what = f"{limits.concurrent_requests} concurrent requests"
-        waits.append((Reason.CONCURRENT_REQUESTS, CROWDED_RETRY_S, what))
-    violations = [(f"tenant:{owner.id}", what) for _, _, what in waits]
-    never = [what for _, wait, what in waits if wait is None]
-    if never:
-        message = f"the request alone is larger than the tenant's limit of {never[0]}"
-        return ResourceExhausted(Reason.LARGER_THAN_LIMIT, message, violations=violations)
-    message = f"the tenant's limit of {waits[0][2]} is reached"
-    longest = max(wait for _, wait, _ in waits if wait is not None)
-    return ResourceExhausted(waits[0][0], message, retry_after_s=longest, violations=violations)
-
-
-def _seconds(wait_us: int) -> float | None:
-    return None if wait_us == NEVER else wait_us / 1_000_000
+def _warn(warnings: tuple[Warned, ...], demand: Demand, owner: Tenant) -> None:
+    """Names the limit and not the end user: who that is, is the tenant's business."""
+    for one in warnings:
+        subject = demand.subjects[one.subject]
+        whose = "organisation" if not subject.local else "rule" if one.subject else "tenant"
+        extra = {"tenant": owner.id, "limit": one.measure, "percent": one.percent, "whose": whose}
+        log.warning("%d %% of a limit are used", one.percent, extra=extra)
 
 
 def _check_wanted(wanted: Wanted) -> None:
@@ -177,9 +202,9 @@ def _check_wanted(wanted: Wanted) -> None:
     for field, text in (("model", wanted.model), ("end_user", wanted.end_user), ("request_id", wanted.request_id)):
         if _NUL in text:
             wrong.append((field, "holds a NUL"))
-    for field, count in (("input_tokens", wanted.input_tokens), ("max_output_tokens", wanted.max_output_tokens)):
-        if not 0 <= count <= MOST_AMOUNT:
-            wrong.append((field, f"is not within 0 and {MOST_AMOUNT}"))
+    for field, most in _MOST.items():
+        if not 0 <= getattr(wanted, field) <= most:
+            wrong.append((field, f"is not within 0 and {most}"))
     if wrong:
         raise InvalidArgument.many(wrong)
 
@@ -188,7 +213,7 @@ def _check_usage(usage: Usage) -> None:
     """Refuse figures that no request can have."""
     wrong = [
         (f"usage.{field}", f"is not within 0 and {_MOST_COUNT}")
-        for field in ("input_tokens", "output_tokens", "cost_micros", "prompt_revision")
+        for field in ("input_tokens", "output_tokens", "cost_micros", "prompt_revision", "cached_input_tokens")
         if not 0 <= getattr(usage, field) <= _MOST_COUNT
     ]
     if usage.latency_ns < 0:

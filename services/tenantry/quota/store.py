@@ -3,8 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tenantry.kit.owner import Owner, Platform, Tenant
-from tenantry.quota.entries import Ask, Batch, CallLimit, Held, Limits, OutboxFull, Refused, Settled, TenantLimits, Use
+from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
+from tenantry.quota.entries import (
+    Ask,
+    Batch,
+    CallLimit,
+    Demand,
+    Held,
+    OutboxFull,
+    Refused,
+    Renewed,
+    Rule,
+    Rules,
+    Settled,
+    TenantLimits,
+    TenantSettings,
+    Used,
+)
 
 # The most that a batch of the outbox holds; behind one that is full there may be more.
 ENTRIES_A_BATCH = 200
@@ -13,24 +28,27 @@ ENTRIES_A_BATCH = 200
 class Books(Protocol):
     """Counters and holds. Each method is one step that happens whole or not at all; `holds.py` says what it does."""
 
-    async def reserve(self, owner: Tenant, ask: Ask, limits: Limits) -> Held | Refused | OutboxFull:
+    async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
         """Check and take all limits, all or none; the same nonce gets the same hold."""
         ...
 
-    async def renew(self, owner: Tenant, reservation: str) -> int:
-        """The microsecond when the hold ends now; 0 when there is no such hold."""
+    async def renew(
+        self, owner: Tenant, reservation: str, output_tokens: int, demand: Demand | None
+    ) -> Renewed | Refused | None:
+        """Move the hold's end, and hold more if so much output wants it; None when there is no such hold."""
         ...
 
-    async def commit(self, owner: Tenant, held_tokens: int, settled: Settled) -> bool:
-        """Settle and append to the outbox; False if it was settled before."""
+    async def commit(self, owner: Tenant, model: str, settled: Settled) -> bool:
+        """Settle and append to the outbox; False if it was settled before. `model` learns how long its answers are; "" when
+        this one doesn't say."""
         ...
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
         """Give a hold back; False if there is no such hold."""
         ...
 
-    async def use(self, owner: Tenant, limits: Limits) -> Use:
-        """How much of each limit is free now."""
+    async def use(self, owner: Tenant, demand: Demand) -> tuple[tuple[Used, ...], ...]:
+        """What the limits of each subject have given."""
         ...
 
     async def forget(self, owner: Tenant) -> int:
@@ -39,6 +57,22 @@ class Books(Protocol):
 
     async def sweep(self, owner: Platform) -> int:
         """Look at all that has ended in every bucket; how much that was."""
+        ...
+
+
+class LateSettlements(Protocol):
+    """Settlements that wait until the books are back, in SQL."""
+
+    async def put(self, owner: Tenant, settled: Settled) -> bool:
+        """Keep it; False if one of its reservation is kept already. A true one replaces an estimate."""
+        ...
+
+    async def page(self, owner: Platform, estimates_before: float, size: int) -> Sequence[Settled]:
+        """Some of them; of the estimates those that were put before this time (Unix seconds)."""
+        ...
+
+    async def drop(self, owner: Platform, settled: Sequence[Settled]) -> None:
+        """Forget these; a true one that replaced an estimate meanwhile stays."""
         ...
 
 
@@ -89,6 +123,30 @@ class Tenants(Protocol):
         """Serve it no more; False if it was not served."""
         ...
 
-    async def override(self, owner: Tenant, overrides: Limits, version: int) -> int:
-        """Replace its own limits if they are at `version`; their version now."""
+    async def override(self, owner: Tenant, settings: TenantSettings, version: int) -> int:
+        """Replace its own settings if they are at `version`; their version now."""
+        ...
+
+
+class LimitRules(Protocol):
+    """Rules of limits. Their owner is a tenant, or without an id its organisation. Writes name the version that was read."""
+
+    async def of_organisation(self, organisation: str) -> Rules:
+        """All rules of the organisation itself."""
+        ...
+
+    async def serves(self, owner: Organisation) -> bool:
+        """Whether quota serves any tenant of the organisation."""
+        ...
+
+    async def page(self, owner: Tenant, after: tuple[str, str, str] | None, size: int) -> Sequence[Rule]:
+        """Rules in the order of key, end user and model, after these."""
+        ...
+
+    async def put(self, rule: Rule, version: int) -> Rule:
+        """Replace the rule about the same; the rule as it is now."""
+        ...
+
+    async def remove(self, rule: Rule, version: int) -> None:
+        """Delete the rule about the same."""
         ...

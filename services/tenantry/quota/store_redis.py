@@ -1,33 +1,49 @@
 """The books in Redis: one script call for each method. `holds.py` says what the scripts do."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from importlib import resources
 from typing import Any
 
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.redis import Arg, Redis, Script
 from tenantry.quota import keys
-from tenantry.quota.codec import read_ask, write_ask, write_settled
-from tenantry.quota.entries import Ask, Held, Limits, OutboxFull, Refused, Settled, Use
+from tenantry.quota.codec import read_ask, write_ask, write_demand, write_settled
+from tenantry.quota.counters import MEASURES
+from tenantry.quota.entries import (
+    Ask,
+    Demand,
+    Full,
+    Held,
+    OutboxFull,
+    Refused,
+    Renewed,
+    Settled,
+    Used,
+    Warned,
+)
 from tenantry.quota.holds import Terms
 
-_HOLDS_A_PAGE = 200
+_TAKING = ("head", "state", "taking", "endings")
+_ENDING = ("head", "state", "endings")
+_A_PAGE = 200
 _SWEPT_AT_ONCE = 200
 
 
-def _script(name: str, flags: str) -> Script:
+def _script(name: str, parts: tuple[str, ...], flags: str) -> Script:
     """A script with the rules before it. Its flags are for Redis: whether it writes, and may when memory is full."""
     folder = resources.files("tenantry.quota").joinpath("scripts")
-    rules, own = (folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("rules", name))
-    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n{rules}\n{own}")
+    texts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in (*parts, name)]
+    return Script(name, f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(texts))
 
 
-RESERVE = _script("reserve", "")
+RESERVE = _script("reserve", _TAKING, "")
 # Settling frees memory in the end, and what was used must not be lost: these run even when memory is full.
-RENEW, COMMIT, RELEASE, SWEEP, FORGET = (
-    _script(name, "allow-oom") for name in ("renew", "commit", "release", "sweep", "forget")
+RENEW = _script("renew", _TAKING, "allow-oom")
+COMMIT, RELEASE, SWEEP, FORGET = (
+    _script(name, _ENDING, "allow-oom") for name in ("commit", "release", "sweep", "forget")
 )
-USAGE = _script("usage", "no-writes")
+USAGE = _script("usage", _TAKING, "no-writes")
 
 
 class RedisBooks:
@@ -35,41 +51,60 @@ class RedisBooks:
 
     def __init__(self, redis: Redis, terms: Terms) -> None:
         self._redis = redis
-        self._terms = (terms.hold_us, terms.remember_us, terms.idle_us, terms.sweep_most, terms.outbox_most)
+        self._terms = astuple(terms)
         self.grown: set[int] = set()
 
-    async def reserve(self, owner: Tenant, ask: Ask, limits: Limits) -> Held | Refused | OutboxFull:
-        names = (keys.counters_field(owner), keys.nonce_field(owner, ask.nonce), ask.reservation, write_ask(ask))
-        rates = (*_rates(limits), limits.concurrent_requests)
-        match await self._run(RESERVE, owner, *names, ask.tokens, *rates):
-            case [b"held", text, reserved_us, ends_us]:
-                return Held(read_ask(text), reserved_us, ends_us)
-            case [b"refused", requests_us, tokens_us, running]:
-                return Refused(requests_us, tokens_us, running == 1)
+    async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
+        names = (
+            keys.nonce_field(owner, ask.nonce),
+            keys.outputs_field(owner, ask.model),
+            ask.reservation,
+            write_ask(ask),
+        )
+        amounts = (ask.input_tokens, ask.max_output_tokens, ask.input_price, ask.output_price)
+        match await self._run(RESERVE, owner, *names, *amounts, write_demand(demand)):
+            case [b"held", text, reserved_us, ends_us, output_tokens, warnings]:
+                return Held(read_ask(text), reserved_us, ends_us, output_tokens, _warnings(warnings))
+            case [b"refused", limits, warnings]:
+                return _refused(limits, warnings)
             case _:
                 return OutboxFull()
 
-    async def renew(self, owner: Tenant, reservation: str) -> int:
-        return (await self._run(RENEW, owner, reservation))[0]
+    async def renew(
+        self, owner: Tenant, reservation: str, output_tokens: int, demand: Demand | None
+    ) -> Renewed | Refused | None:
+        asked = write_demand(demand) if demand else ""
+        match await self._run(RENEW, owner, reservation, output_tokens, asked):
+            case [b"renewed", ends_us, held_output, warnings]:
+                return Renewed(ends_us, held_output, _warnings(warnings))
+            case [b"refused", limits, warnings]:
+                return _refused(limits, warnings)
+            case _:
+                return None
 
-    async def commit(self, owner: Tenant, held_tokens: int, settled: Settled) -> bool:
-        names = (settled.reservation, keys.counters_field(owner))
-        answer = await self._run(COMMIT, owner, *names, held_tokens, settled.usage.tokens, write_settled(settled))
+    async def commit(self, owner: Tenant, model: str, settled: Settled) -> bool:
+        usage = settled.usage
+        outputs = keys.outputs_field(owner, model) if model else ""
+        used = (usage.input_tokens, usage.output_tokens, usage.cost_micros)
+        answer = await self._run(COMMIT, owner, settled.reservation, outputs, *used, write_settled(settled))
         return answer[0] == 1
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
         return (await self._run(RELEASE, owner, reservation))[0] == 1
 
-    async def use(self, owner: Tenant, limits: Limits) -> Use:
-        return Use(*await self._run(USAGE, owner, keys.counters_field(owner), *_rates(limits)))
+    async def use(self, owner: Tenant, demand: Demand) -> tuple[tuple[Used, ...], ...]:
+        return tuple(_used(flat) for flat in await self._run(USAGE, owner, write_demand(demand)))
 
     async def forget(self, owner: Tenant) -> int:
-        lapsed, cursor = 0, b"0"
-        while True:
-            cursor, more = await self._run(FORGET, owner, keys.counters_field(owner), cursor, _HOLDS_A_PAGE)
-            lapsed += more
-            if cursor == b"0":
-                return lapsed
+        lapsed = 0
+        for which in (1, 2, 3):
+            cursor = b"0"
+            while True:
+                cursor, more = await self._run(FORGET, owner, keys.counters_field(owner), which, cursor, _A_PAGE)
+                lapsed += more
+                if cursor == b"0":
+                    break
+        return lapsed
 
     async def sweep(self, owner: Platform) -> int:
         """One trip asks all buckets for their first end; only those where something has ended are swept."""
@@ -89,6 +124,10 @@ class RedisBooks:
         """Look at up to `most` things in a bucket whose time has come; how many there were."""
         return (await self._run_in(SWEEP, bucket, most))[0]
 
+    async def probe(self) -> None:
+        """Write something; StoreUnavailable while the books take nothing."""
+        await self._redis.execute("SET", keys.probe_key(), 1, "EX", 60)
+
     async def _run(self, script: Script, owner: Tenant, *args: Arg) -> Sequence[Any]:
         return await self._run_in(script, keys.bucket_of(owner.organisation), *args)
 
@@ -100,5 +139,15 @@ class RedisBooks:
         return answer
 
 
-def _rates(limits: Limits) -> tuple[int, int, int, int]:
-    return limits.requests_per_minute, limits.request_burst, limits.tokens_per_minute, limits.token_burst
+def _warnings(found: Sequence[tuple[int, int, int]]) -> tuple[Warned, ...]:
+    return tuple(Warned(subject, MEASURES[measure], percent) for subject, measure, percent in found)
+
+
+def _refused(limits: Sequence[tuple[int, int, int, int]], warnings: Sequence[tuple[int, int, int]]) -> Refused:
+    full = (Full(subject, MEASURES[measure], used, wait_us) for subject, measure, used, wait_us in limits)
+    return Refused(tuple(full), _warnings(warnings))
+
+
+def _used(flat: Sequence[int]) -> tuple[Used, ...]:
+    of_four = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+    return tuple(Used(MEASURES[measure], used, free_us, warned) for measure, used, free_us, warned in of_four)

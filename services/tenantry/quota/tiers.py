@@ -1,14 +1,13 @@
 """What each tier may use, where a tenant has no limits of its own; and the ranges of limits."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from tenantry.kit.errors import InvalidArgument
 from tenantry.quota.entries import CallLimit, Limits
-from tenantry.quota.gcra import MOST_AMOUNT
+from tenantry.quota.limit_rules import check_bursts, check_limits, laid_over
 
 TIERS: Mapping[str, Limits] = {
-    "free": Limits(60, 20, 100_000, 50_000, 4),
+    "free": Limits(60, 20, 100_000, 50_000, 4, tokens_per_month=50_000_000),
     "pro": Limits(1_200, 200, 2_000_000, 500_000, 64),
     "enterprise": Limits(60_000, 6_000, 50_000_000, 10_000_000, 1_024),
 }
@@ -25,13 +24,10 @@ _CALLS_A_REQUEST = 2
 # The least tier, for a tenant whose tier this version does not know.
 LEAST = "free"
 
-MOST = Limits(1_000_000, 1_000_000, MOST_AMOUNT, MOST_AMOUNT, 100_000)
-
 
 def limits_of(tier: str, overrides: Limits) -> Limits:
     """A tenant's limits as they apply: its own, and the tier's where its own are 0."""
-    usual = TIERS.get(tier, TIERS[LEAST])
-    return Limits(*(getattr(overrides, name) or getattr(usual, name) for name in _NAMES))
+    return laid_over(overrides, TIERS.get(tier, TIERS[LEAST]))
 
 
 def calls_of(tier: str, overrides: Limits) -> CallLimit:
@@ -43,15 +39,8 @@ def calls_of(tier: str, overrides: Limits) -> CallLimit:
     )
 
 
-def check_overrides(overrides: Limits) -> None:
-    """Refuse overrides out of range, all wrong fields at once."""
-    wrong = [
-        (f"overrides.{name}", f"is not within 0 and {getattr(MOST, name)}")
-        for name in _NAMES
-        if not 0 <= getattr(overrides, name) <= getattr(MOST, name)
-    ]
+def check_overrides(tier: str, overrides: Limits) -> None:
+    """Refuse overrides out of range, all wrong fields at once; a rate and its burst may come one from each."""
+    wrong = check_limits(overrides, "overrides") or check_bursts(limits_of(tier, overrides), "overrides")
     if wrong:
         raise InvalidArgument.many(wrong)
-
-
-_NAMES = tuple(field.name for field in fields(Limits))

@@ -32,7 +32,7 @@ SCOPES_OF = {**ROLES, BARE: BARE_SCOPES, TENANT_AUDITOR: ROLES[AUDITOR] & ROLES[
 ABOVE_TENANTS = frozenset({"CreateOrganisation", "ListOrganisations", "CreateTenant", "DeleteTenant"})
 
 # Streams that tell what happens, and are not sent again as what has no side effects may be.
-TELLING = frozenset({"WatchOperation"})
+TELLING = frozenset({"WatchOperation", "WatchQueue"})
 
 
 @dataclass(frozen=True, slots=True)

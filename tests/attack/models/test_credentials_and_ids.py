@@ -11,6 +11,7 @@ from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from tests.functional.models.conftest import models as models
+from tests.functional.models.conftest import queue as queue
 from tests.harness.provider import ProviderServer, provider
 from tests.harness.room import Served, caller_of
 

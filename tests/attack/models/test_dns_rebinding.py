@@ -22,6 +22,7 @@ from tenantry.kit.host import Hosted
 from tenantry.kit.public_http import CheckedBackend
 from tenantry.models import server as models_server
 from tenantry.models.settings import Settings
+from tests.harness.directed_queue import QueueDirector
 from tests.harness.poll import until
 from tests.harness.room import caller_of, served
 
@@ -76,7 +77,8 @@ async def test_a_provider_whose_name_leads_inside_once_it_is_registered(
     port = listener.sockets[0].getsockname()[1]
     settings = Settings(f"sqlite+aiosqlite:///{tmp_path}/models.db", tmp_path / "models.key")
     acme = caller_of(scopes={"generate", "models.write"})
-    async with listener, served(Hosted("models", models_server.build, settings), state=tmp_path) as room:
+    hosted = (Hosted("models", models_server.build, settings), QueueDirector().hosted())
+    async with listener, served(*hosted, state=tmp_path) as room:
         await LifecycleServiceStub(room.channel(service="tenancy")).ProvisionTenant(
             ProvisionTenantRequest(tenant="acme", organisation="acme-org", tier="pro")
         )

@@ -12,6 +12,7 @@ from tenantry.api.models.v1 import model_service_pb2 as pb
 from tenantry.api.models.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.functional.models.conftest import models as models
+from tests.functional.models.conftest import queue as queue
 from tests.harness.provider import provider
 from tests.harness.room import Served, caller_of
 

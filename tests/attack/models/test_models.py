@@ -27,6 +27,8 @@ from tenantry.kit.host import Hosted
 from tenantry.models import server as models_server
 from tenantry.models.settings import Settings
 from tests.functional.models.conftest import models as models
+from tests.functional.models.conftest import queue as queue
+from tests.harness.directed_queue import QueueDirector
 from tests.harness.provider import ProviderServer, Reply, provider
 from tests.harness.room import Served, caller_of, served
 
@@ -239,7 +241,7 @@ async def test_content_and_credentials_are_in_no_error_log_span_or_file(
     hosted = Hosted("models", models_server.build, settings)
     async with (
         provider() as server,
-        served(hosted, state=tmp_path, exporters=(spans,)) as room,
+        served(hosted, QueueDirector().hosted(), state=tmp_path, exporters=(spans,)) as room,
     ):
         lifecycle = LifecycleServiceStub(room.channel(service="tenancy"))
         await lifecycle.ProvisionTenant(ProvisionTenantRequest(tenant="acme", organisation="acme-org", tier="pro"))

@@ -17,6 +17,7 @@ from tenantry.quota.outbox_redis import RedisOutbox
 from tenantry.quota.settlements import Settlements, Upkeep
 from tenantry.quota.store_redis import RedisBooks
 from tests.harness import stores
+from tests.harness.demands import demand_of
 
 LIMITS = Limits(1_000_000, 10_000, 6_000_000, 100_000, 5_000)
 OWNERS = [Tenant(f"org-{number}", f"tenant-{number}") for number in range(5)]
@@ -33,9 +34,9 @@ async def redis(own_books: stores.RedisServer) -> AsyncIterator[Redis]:
 
 async def settle(books: RedisBooks, owner: Tenant, number: int) -> str:
     ask = Ask(owner, f"res_{owner.id}_{number:05}", f"nonce-{number:010}", "key_1", "", "gpt", "req", 3, 0)
-    assert isinstance(await books.reserve(owner, ask, LIMITS), Held)
+    assert isinstance(await books.reserve(owner, ask, demand_of(owner, LIMITS)), Held)
     settled = Settled(ask.reservation, owner, "key_1", "", False, 0, Usage(output_tokens=number))
-    assert await books.commit(owner, ask.tokens, settled)
+    assert await books.commit(owner, "", settled)
     return ask.reservation
 
 
@@ -116,12 +117,14 @@ async def test_a_full_outbox_refuses_holds_and_takes_settlements_until_it_is_rea
     owner = OWNERS[0]
     asks = [Ask(owner, f"res_{number}", f"nonce-{number:010}", "key", "", "m", "", 1, 0) for number in range(5)]
     for ask in asks[:4]:
-        await books.reserve(owner, ask, LIMITS)
+        await books.reserve(owner, ask, demand_of(owner, LIMITS))
     for ask in asks[:4]:
-        assert await books.commit(owner, 1, Settled(ask.reservation, owner, "key", "", False, 0, Usage()))
-    assert await books.reserve(owner, asks[4], LIMITS) == OutboxFull()
-    assert isinstance(await books.reserve(owner, asks[0], LIMITS), Held)  # its nonce has its hold already
+        assert await books.commit(owner, "", Settled(ask.reservation, owner, "key", "", False, 0, Usage()))
+    assert await books.reserve(owner, asks[4], demand_of(owner, LIMITS)) == OutboxFull()
+    assert isinstance(
+        await books.reserve(owner, asks[0], demand_of(owner, LIMITS)), Held
+    )  # its nonce has its hold already
     settlements = Settlements(RedisOutbox(redis, books.grown), SystemClock(), keys.BUCKETS)
     batches = await take(aiter(settlements.batches()), 4)
     await settlements.acknowledge([batch.cursor for batch in batches])
-    assert isinstance(await books.reserve(owner, asks[4], LIMITS), Held)
+    assert isinstance(await books.reserve(owner, asks[4], demand_of(owner, LIMITS)), Held)

@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
 from tenantry.kit.errors import Aborted, FailedPrecondition
 from tenantry.kit.owner import Tenant
 from tenantry.kit.sql import Database, migrate
-from tenantry.quota.entries import NO_OVERRIDES, TenantLimits
+from tenantry.quota.entries import NO_OVERRIDES, Limits, TenantLimits, TenantSettings
 from tenantry.quota.store_sql import SqlTenants
 
 ACME = Tenant("acme-org", "acme")
-OWN = replace(NO_OVERRIDES, token_burst=10**8, concurrent_requests=3)
+OWN = TenantSettings(Limits(token_burst=10**8, cost_micros_per_month=10**14), "Asia/Kathmandu", 7)
+NONE = TenantSettings(NO_OVERRIDES)
 
 
 @pytest.fixture
@@ -48,11 +48,11 @@ async def test_a_write_names_the_version_it_read(tenants: SqlTenants) -> None:
     await tenants.add(ACME, "pro")
     assert await tenants.override(ACME, OWN, 0) == 1
     with pytest.raises(Aborted) as refused:
-        await tenants.override(ACME, NO_OVERRIDES, 0)
+        await tenants.override(ACME, NONE, 0)
     assert refused.value.metadata == {"version": "1"}
-    assert await tenants.override(ACME, NO_OVERRIDES, 1) == 2
+    assert await tenants.override(ACME, NONE, 1) == 2
     assert await tenants.override(ACME, OWN, 2) == 3
-    assert await tenants.find("acme") == TenantLimits("acme", "acme-org", "pro", OWN, 3)
+    assert await tenants.find("acme") == TenantLimits("acme", "acme-org", "pro", OWN.overrides, 3, "Asia/Kathmandu", 7)
 
 
 async def test_of_two_writes_that_read_the_same_version_one_is_refused(tenants: SqlTenants) -> None:

@@ -41,7 +41,7 @@ async def test_an_answer_comes_with_its_sources_and_is_found_in_usage_and_limits
         total = asking("usage").json()
     assert (total["requests"], total["cache_hits"]) == ("3", "1")
     assert "user-7" in [line["group"] for line in asking("usage --by end_user").lines()]
-    assert "requests" in asking.on_terminal("usage").out and "limits" in asking.on_terminal("limits").out
+    assert "requests" in asking.on_terminal("usage").out and "concurrent_requests" in asking.on_terminal("limits").out
 
 
 def test_a_trace_is_a_tree_of_the_services_on_a_terminal(asking: Command) -> None:

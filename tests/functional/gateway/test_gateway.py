@@ -240,6 +240,33 @@ async def test_a_request_over_the_limit_is_refused_and_leads_nothing(house: Hous
     assert len(house.director.asked) == 1
 
 
+async def test_an_answer_that_outgrows_its_limits_ends_with_their_refusal_and_is_settled(house: House) -> None:
+    for _ in range(20):  # until quota knows that the answers have ten tokens
+        await answer(house, house.acme, passages=-1, cache=pb.CACHE_USE_OFF)
+
+    async def settled() -> bool:
+        return await running(house) == 0
+
+    await until(settled)
+    with house.room.calling(caller_of("", "", scopes={"limits.write"})):
+        stub = LimitServiceStub(house.room.channel("quota"))
+        limits = limit_pb.QuotaLimits(output_tokens_per_minute=60, output_token_burst=50)
+        request = limit_pb.UpdateQuotaLimitsRequest(tenant=house.acme.tenant, overrides=limits)
+        await stub.UpdateQuotaLimits(request)
+    house.director.texts.append(["word " * 200, "and more"])
+    house.director.held = True
+    gateway = GatewayServiceStub(house.room.channel("gateway"))
+    query = pb.GenerationQuery(question=QUESTION, passages=-1, cache=pb.CACHE_USE_OFF)
+    with house.room.calling(house.acme), pytest.raises(ResourceExhausted) as refused:
+        async for _ in gateway.StreamGenerateContent(pb.StreamGenerateContentRequest(query=query)):
+            pass
+    assert refused.value.violations[0][1].startswith("60 output tokens a minute, 50 at once")
+    await until(lambda: house.director.cancelled == 1, within_s=5)
+    (entry,) = [one for one in await house.settled(21) if one.usage.outcome == usage_pb2.OUTCOME_FAILED]
+    assert entry.usage.output_tokens >= 250 and not entry.estimated
+    assert await running(house) == 0
+
+
 async def test_no_passages_are_searched_when_none_are_asked_for(house: House) -> None:
     await house.upload(house.acme, DOCUMENT)
     got = await answer(house, house.acme, passages=-1)

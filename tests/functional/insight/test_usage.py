@@ -57,6 +57,29 @@ async def test_sums_have_total_groups_and_percentiles(insight: Insight) -> None:
     assert (await insight.total(THEIRS)).requests == 1
 
 
+async def test_the_busiest_end_users_are_named_and_the_rest_is_one_sum(insight: Insight) -> None:
+    users = ["ann"] * 3 + ["bob"] * 2 + ["eve", "joe"]
+    await insight.settled(*(settled(f"r{number}", end_user=user) for number, user in enumerate(users)))
+    request = pb.GetUsageRequest(grouping=pb.USAGE_GROUPING_END_USER, most_groups=2)
+    with insight.room.calling(MINE):
+        answer = await insight.usage.GetUsage(request)
+        assert [(group.group, group.requests) for group in answer.groups] == [("ann", 3), ("bob", 2)]
+        assert (answer.others.requests, answer.others.cost_micros, answer.others.group) == (2, 14, "")
+        request.most_groups = 4
+        assert not (await insight.usage.GetUsage(request)).HasField("others")
+        for wrong in (-1, 1_001):
+            with pytest.raises(InvalidArgument) as refused:
+                await insight.usage.GetUsage(pb.GetUsageRequest(most_groups=wrong))
+            assert refused.value.violations[0][0] == "most_groups"
+
+
+async def test_cached_input_is_in_the_records_and_in_the_chain(insight: Insight) -> None:
+    await insight.settled(settled("r1", cached_input_tokens=8), settled("r2"))
+    with insight.room.calling(MINE):
+        links = (await insight.usage.ListUsageChain(pb.ListUsageChainRequest())).links
+    assert [link.record.usage.cached_input_tokens for link in links] == [8, 0]
+
+
 async def test_a_stream_that_breaks_before_its_acknowledgement_doubles_nothing(tmp_path: Path) -> None:
     outbox = ScriptedOutbox([settled(f"r{number}") for number in range(9)], cut_after=2)
     async with insight_and_quota(tmp_path, "inprocess", outbox) as insight:

@@ -104,6 +104,16 @@ async def test_an_answer_comes_whole_and_in_deltas_with_its_counts_and_cost(
 
 
 @pytest.mark.parametrize("name", KINDS)
+async def test_what_a_provider_read_from_its_own_cache_is_told_and_is_among_the_input(
+    models: Served, server: ProviderServer, name: str
+) -> None:
+    server.reply = Reply("It is 45 days [1].", cached_tokens=8)
+    result = await streamed(models, asking(name), [])
+    for found in (result, (await whole(models, asking(name))).result):
+        assert (found.input_tokens, found.cached_input_tokens, found.cost_micros) == (11, 8, USED_COST)
+
+
+@pytest.mark.parametrize("name", KINDS)
 async def test_a_provider_gets_the_turns_the_framed_passages_and_its_own_credential(
     models: Served, server: ProviderServer, name: str
 ) -> None:

@@ -2,13 +2,14 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from tenantry.api.common.v1.usage_pb2 import OUTCOME_OK, Usage
-from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantRequest
+from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import DeprovisionTenantRequest, ProvisionTenantRequest
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1 import reservation_service_pb2 as pb
@@ -18,8 +19,11 @@ from tenantry.api.quota.v1.settlement_service_pb2_grpc import SettlementServiceS
 from tenantry.kit.caller import Caller
 from tenantry.kit.host import Hosted
 from tenantry.quota import server
+from tenantry.quota.presence import StandbyTerms
 from tenantry.quota.settings import Settings
 from tests.harness.room import Kind, Served, caller_of, served
+
+_ALONE = StandbyTerms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +73,48 @@ class Quota:
         with self.room.calling(caller):
             return await self.limits.GetQuotaUsage(limit_pb.GetQuotaUsageRequest())
 
-    async def override(self, tenant: str, **overrides: int) -> None:
+    async def provision(self, caller: Caller) -> None:
+        """Serve the caller's tenant."""
+        request = ProvisionTenantRequest(tenant=caller.tenant, organisation=caller.organisation, tier="pro")
+        assert (await self.lifecycle.ProvisionTenant(request)).did == "set the limits of tier pro"
+
+    async def deprovision(self, caller: Caller) -> None:
+        """Serve the caller's tenant no more."""
+        request = DeprovisionTenantRequest(tenant=caller.tenant, organisation=caller.organisation)
+        await self.lifecycle.DeprovisionTenant(request)
+
+    async def override(self, tenant: str, version: int = 0, **overrides: int) -> None:
         """Give a tenant limits of its own, as an operator."""
-        request = limit_pb.UpdateQuotaLimitsRequest(tenant=tenant, overrides=limit_pb.QuotaLimits(**overrides))
+        limits = limit_pb.QuotaLimits(**overrides)
+        request = limit_pb.UpdateQuotaLimitsRequest(tenant=tenant, overrides=limits, version=version)
         with self.room.calling(caller_of("", "", scopes={"limits.write"})):
             await self.limits.UpdateQuotaLimits(request)
 
 
-async def serve(books: str, state: Path, kind: Kind, exporters: tuple[SpanExporter, ...] = ()) -> AsyncIterator[Quota]:
+async def serve(
+    books: str,
+    state: Path,
+    kind: Kind,
+    exporters: tuple[SpanExporter, ...] = (),
+    standby: StandbyTerms = _ALONE,
+) -> AsyncIterator[Quota]:
     """Serve quota on these books and onboard two tenants."""
     # The books are shared by all tests.
     number = secrets.token_hex(4)
-    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key")
+    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key", standby=standby)
     async with served(Hosted("quota", server.build, settings), state=state, kind=kind, exporters=exporters) as room:
         callers = [
             caller_of(f"{name}-{number}", f"{name}-{number}-org", scopes={"limits.read"}) for name in ("acme", "globex")
         ]
         quota = Quota(room, *callers)
         for caller in callers:
-            request = ProvisionTenantRequest(tenant=caller.tenant, organisation=caller.organisation, tier="pro")
-            assert (await quota.lifecycle.ProvisionTenant(request)).did == "set the limits of tier pro"
+            await quota.provision(caller)
         yield quota
+
+
+async def replicas(stack: AsyncExitStack, books: str, state: Path) -> tuple[Quota, Quota]:
+    """Two replicas on the same books and the same database, until the stack ends."""
+    first = await stack.enter_async_context(asynccontextmanager(serve)(books, state, "network"))
+    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key")
+    other = served(Hosted("quota", server.build, settings), state=state, kind="network")
+    return first, Quota(await stack.enter_async_context(other), first.acme, first.globex)

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Use
+from tenantry.gateway.peers import Reserved, Use
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
 from tests.harness.clock import FrozenClock
 from tests.harness.poll import until
 
 AWAY = Unavailable(Reason.STORE_UNAVAILABLE, "books is not available")
 BUSY = ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
+HELD = 100
 
 
 class Quota:
@@ -33,8 +34,9 @@ class Quota:
         self._fail()
         self.released += 1
 
-    async def renew(self, receipt: Any) -> None:
+    async def renew(self, receipt: Any, output_tokens: int) -> int:
         self.renewed += 1
+        return HELD
 
     def _fail(self) -> None:
         if self.failures:
@@ -43,7 +45,7 @@ class Quota:
 
 
 def hold_of(quota: Any, clock: FrozenClock) -> Hold:
-    return Hold(quota, object(), clock, 5.0, 120.0)
+    return Hold(quota, Reserved(object(), HELD), clock, 5.0, 120.0)
 
 
 async def settled(hold: Hold, clock: FrozenClock, use: Use | None) -> None:
@@ -96,3 +98,57 @@ async def test_a_refusal_is_not_repeated() -> None:
     quota.commit = refuse
     await settled(hold_of(quota, clock), clock, Use())
     assert tried == 1
+
+
+class Growing(Quota):
+    """Holds more when it is told that more is written, up to `most`; past that it refuses."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(0)
+        self.held = HELD
+        self.most = most
+        self.told: list[int] = []
+
+    async def renew(self, receipt: Any, output_tokens: int) -> int:
+        self.told.append(output_tokens)
+        if output_tokens > self.most:
+            raise ResourceExhausted(Reason.TOKENS_PER_MINUTE, "the limit is reached", retry_after_s=9.0)
+        self.held = max(self.held, min(self.most, output_tokens * 2))
+        return self.held
+
+
+async def told(quota: Growing, hold: Hold, output_tokens: int) -> None:
+    count = len(quota.told)
+    hold.wrote(output_tokens)
+    await until(lambda: len(quota.told) > count)
+
+
+async def test_a_hold_grows_before_its_answer_has_outgrown_it_and_not_at_every_piece() -> None:
+    quota, clock = Growing(1_000), FrozenClock()
+    hold = hold_of(quota, clock)
+    await until(lambda: clock.sleepers > 0)
+    hold.wrote(10)
+    hold.wrote(74)
+    await told(quota, hold, 75)
+    assert (quota.told, quota.held) == ([75], 150)
+    await until(lambda: clock.sleepers > 0)
+    hold.wrote(112)
+    await told(quota, hold, 113)
+    assert quota.told == [75, 113]
+    await settled(hold, clock, Use())
+
+
+async def test_an_answer_that_has_outgrown_what_the_limits_admit_is_stopped_with_their_refusal() -> None:
+    quota, clock = Growing(120), FrozenClock()
+    hold = hold_of(quota, clock)
+    stopped: list[TenantryError] = []
+    hold.stop = stopped.append
+    await until(lambda: clock.sleepers > 0)
+    await told(quota, hold, 75)
+    await told(quota, hold, 100)
+    assert not stopped
+    await told(quota, hold, 121)
+    await until(lambda: bool(stopped))
+    assert stopped[0].reason == Reason.TOKENS_PER_MINUTE
+    assert quota.told == [75, 100, 121]
+    await settled(hold, clock, Use())

@@ -11,13 +11,27 @@ from tenantry.gateway import estimate
 from tenantry.gateway.answering import Answering
 from tenantry.gateway.citations import Passage
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Answer, End, Epoch, Found, Generation, Hit, Lead, Model, Peers, Plan, Rendered, Use
+from tenantry.gateway.peers import (
+    Answer,
+    End,
+    Epoch,
+    Found,
+    Generation,
+    Hit,
+    Lead,
+    Model,
+    Peers,
+    Plan,
+    Rendered,
+    Reserved,
+    Use,
+)
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query
 from tenantry.gateway.settings import Settings
 from tenantry.kit import call
 from tenantry.kit.clock import SystemClock
-from tenantry.kit.errors import DeadlineExceeded, Internal, Reason, TenantryError, Unavailable
+from tenantry.kit.errors import DeadlineExceeded, Internal, Reason, ResourceExhausted, TenantryError, Unavailable
 
 CHOSEN = Model("m-1", "openai", "r-1", 1_000_000, 2_000_000, 4096, ("m-2",))
 FALLBACK = Model("m-2", "anthropic", "r-2", 10_000_000, 20_000_000, 4096, ())
@@ -37,6 +51,7 @@ class Script:
         self.settle.set()
         self.committed: list[Use] = []
         self.released = 0
+        self.renewed: int | TenantryError = 4096
 
     async def render(self, query: Query) -> Rendered:
         return RENDERED
@@ -50,10 +65,13 @@ class Script:
     async def search(self, query: Query) -> list[Passage]:
         return [PASSAGE]
 
-    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> object:
-        return object()
+    async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Reserved:
+        return Reserved(object(), 4096)
 
-    async def renew(self, receipt: object) -> None: ...
+    async def renew(self, receipt: object, output_tokens: int) -> int:
+        if isinstance(self.renewed, TenantryError):
+            raise self.renewed
+        return self.renewed
 
     async def commit(self, receipt: object, use: Use) -> None:
         await self.settle.wait()
@@ -76,10 +94,10 @@ async def whole() -> AsyncGenerator[Any]:
     yield END
 
 
-def begun(script: Script) -> tuple[Production, Hold]:
+def begun(script: Script, held: int = 4096) -> tuple[Production, Hold]:
     peers, clock = cast(Peers, script), SystemClock()
     plan = Plan(Query("How long?", cached=False), RENDERED, CHOSEN, Epoch(1, False, "words"))
-    hold = Hold(peers, object(), clock, 5.0, 120.0)
+    hold = Hold(peers, Reserved(object(), held), clock, 5.0, 120.0)
     return Production(peers, plan, hold, "", Use(), clock, streamed=True), hold
 
 
@@ -204,3 +222,23 @@ async def test_whatever_is_wrong_with_the_cache_the_answer_is_made_as_if_there_w
     await going.drain()
     assert pieces[0] == "45 days [1]." and isinstance(pieces[-1], Complete)
     assert [one.outcome for one in script.committed] == ["ok"]
+
+
+async def test_an_answer_that_the_limits_admit_no_more_of_ends_with_their_refusal_and_is_settled_by_what_it_wrote() -> (
+    None
+):
+    async def long() -> AsyncGenerator[Any]:
+        while True:
+            yield "word " * 20
+            await asyncio.sleep(0)
+
+    script = Script(long)
+    script.renewed = ResourceExhausted(Reason.TOKENS_BUDGET, "the budget is used", retry_after_s=60.0)
+    production, _ = begun(script, held=20)
+    with pytest.raises(ResourceExhausted) as refused:
+        while True:
+            await production.next()
+    await ended(production)
+    assert refused.value.reason == Reason.TOKENS_BUDGET
+    (use,) = script.committed
+    assert use.outcome == "failed" and use.output_tokens > 20 and script.released == 0

@@ -47,8 +47,11 @@ class UsageService(grpc_pb.UsageServiceServicer):
             raise InvalidArgument("grouping", "is not one that this version knows")
         start_us = _micros(request.start_time, "start_time") if request.HasField("start_time") else None
         end_us = _micros(request.end_time, "end_time") if request.HasField("end_time") else None
-        total, groups = await self._usage.sums(tenant, start_us, end_us, _GROUPINGS[request.grouping])
-        return pb.GetUsageResponse(total=_sum(total), groups=[_sum(group) for group in groups])
+        grouping = _GROUPINGS[request.grouping]
+        total, groups, others = await self._usage.sums(tenant, start_us, end_us, grouping, request.most_groups)
+        return pb.GetUsageResponse(
+            total=_sum(total), groups=[_sum(group) for group in groups], others=_sum(others) if others else None
+        )
 
     async def ListUsageRecords(
         self, request: pb.ListUsageRecordsRequest, context: Context

@@ -33,6 +33,7 @@ ENTRIES = Table(
     Column("prompt", Text),
     Column("prompt_revision", Integer),
     Column("first_token_ns", BigInteger),
+    Column("cached_input_tokens", BigInteger),
 )
 # Estimates that a true settlement replaced: they stay in the chain, and count no more.
 SUPERSEDED = Table("superseded", _metadata, *(Column(column.name, column.type) for column in ENTRIES.c))

@@ -74,6 +74,7 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
             caller.current().models,
             models,
             _ask(given),
+            given.receipt,
             stream=stream,
             deadline=call.CURRENT.get().deadline,
         )
@@ -130,4 +131,5 @@ def _result(result: Result) -> pb.GenerationResult:
         cost_micros=result.cost_micros,
         finish_reason=_FINISHES[result.finish],
         counts_estimated=result.estimated,
+        cached_input_tokens=result.cached_input_tokens,
     )

@@ -115,6 +115,7 @@ def _model_of(model: pb.Model, *, by_operator: bool) -> Model:
         model.output_price_micros,
         model.max_output_tokens,
         by_operator,
+        model.cached_input_price_micros,
     )
 
 
@@ -131,6 +132,7 @@ def model_message(model: Model) -> pb.Model:
         output_price_micros=model.output_price_micros,
         max_output_tokens=model.max_output_tokens,
         revision=model.revision,
+        cached_input_price_micros=model.cached_input_price_micros,
     )
 
 

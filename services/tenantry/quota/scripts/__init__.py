@@ -1,1 +1,1 @@
-"""The Lua that runs in the books; `rules.lua` goes before each script that touches a bucket."""
+"""The Lua that runs in the books; the rules' own files go before each script that touches a bucket."""

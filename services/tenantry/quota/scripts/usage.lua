@@ -1,10 +1,34 @@
--- How much of each limit is free now. Writes nothing.
--- ARGV    1-5 terms, 6 counters field, 7 requests a minute, 8 request burst, 9 tokens a minute, 10 token burst
--- RESULT  {now, 0, requests available, tokens available, running}
-local counters = load(ARGV[6])
-if not counters then
-  return {now, 0, tonumber(ARGV[8]), tonumber(ARGV[10]), 0}
+-- What each subject's limits have given. Writes nothing.
+-- ARGV    1-7 terms, 8 demand (JSON)
+-- RESULT  {now, 0, for each subject {measure, used, free in microseconds, warned percent, measure, ...}}
+local function warned_percent(counters, place)
+  local counter = counters[place]
+  if place >= FIRST_BUDGET then
+    return PERCENT[counter[4]] or 0
+  end
+  return math.floor(counter[5] / 4) == math.floor(now / HOUR_US) and PERCENT[counter[5] % 4] or 0
 end
-leak(counters[3], tonumber(ARGV[7]))
-leak(counters[4], tonumber(ARGV[9]))
-return {now, 0, available(counters[3], tonumber(ARGV[8])), available(counters[4], tonumber(ARGV[10])), counters[2]}
+
+local demand = cjson.decode(ARGV[8])
+local answer = {now, 0}
+for _, subject in ipairs(demand[3]) do
+  local _, counters = find(subject, demand)
+  local used = {}
+  local function add(measure, amount, free, warned)
+    for _, part in ipairs({measure, amount, free, warned}) do
+      used[#used + 1] = part
+    end
+  end
+  for place = FIRST_RATE, LAST do
+    local counter = counters[place]
+    if counter ~= 0 and place < FIRST_BUDGET then
+      local taken = level(counter)
+      add(place - FIRST_RATE, divided_up(taken, UNITS), divided_up(taken, counter[2]), warned_percent(counters, place))
+    elseif counter ~= 0 then
+      add(place - FIRST_RATE, counter[2], math.max(0, counter[1] - now), warned_percent(counters, place))
+    end
+  end
+  add(CONCURRENT - 1, counters[2], 0, 0)
+  answer[#answer + 1] = used
+end
+return answer

@@ -14,6 +14,8 @@ from tenantry.kit.owner import Tenant
 revision = "0002"
 down_revision = "0001"
 _A_BATCH = 500
+# As the table is at this revision.
+_COLUMNS = [column for column in ENTRIES.c if column.name != "cached_input_tokens"]
 
 
 def upgrade() -> None:
@@ -59,7 +61,8 @@ def _chain(connection: sa.Connection, owner: Tenant) -> None:
 def _batches(connection: sa.Connection, owner: Tenant) -> Iterator[Sequence[sa.RowMapping]]:
     """The owner's entries in the order of their settlement, so many at a time."""
     order = (ENTRIES.c.settled_us, ENTRIES.c.reservation)
-    mine = sa.select(ENTRIES).where(ENTRIES.c.tenant == owner.id, ENTRIES.c.organisation == owner.organisation)
+    columns = (*_COLUMNS, sa.literal(0).label("cached_input_tokens"))
+    mine = sa.select(*columns).where(ENTRIES.c.tenant == owner.id, ENTRIES.c.organisation == owner.organisation)
     after: tuple[int, str] | None = None
     while True:
         query = mine if after is None else mine.where(sa.tuple_(*order) > after)

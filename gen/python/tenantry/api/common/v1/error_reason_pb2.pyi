@@ -94,6 +94,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. Too many calls from this address came with credentials that are not valid; valid ones still work. RetryInfo
     says when. Remedy: correct the credential, then wait.
     """
+    ERROR_REASON_TOKENS_BUDGET: _ErrorReason.ValueType  # 92
+    """RESOURCE_EXHAUSTED. A budget of tokens a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+    ERROR_REASON_COST_BUDGET: _ErrorReason.ValueType  # 93
+    """RESOURCE_EXHAUSTED. A budget of cost a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+    ERROR_REASON_QUEUE_LATE: _ErrorReason.ValueType  # 77
+    """RESOURCE_EXHAUSTED. The call's turn in the fair queue can't come before its deadline. Metadata: pool. RetryInfo says the expected
+    wait. Remedy: allow more time, or come back then.
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 78
+    """RESOURCE_EXHAUSTED. The fair queue is full, and the call was the last of the longest weighted backlog. Metadata: pool. RetryInfo
+    says when to come back. Remedy: send fewer calls at once.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 70
     """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 71
@@ -189,6 +201,18 @@ when. Remedy: wait.
 ERROR_REASON_TOO_MANY_FAILURES: ErrorReason.ValueType  # 68
 """RESOURCE_EXHAUSTED. Too many calls from this address came with credentials that are not valid; valid ones still work. RetryInfo
 says when. Remedy: correct the credential, then wait.
+"""
+ERROR_REASON_TOKENS_BUDGET: ErrorReason.ValueType  # 92
+"""RESOURCE_EXHAUSTED. A budget of tokens a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+ERROR_REASON_COST_BUDGET: ErrorReason.ValueType  # 93
+"""RESOURCE_EXHAUSTED. A budget of cost a day or a month. QuotaFailure names it, RetryInfo says when. Remedy: wait, or have it raised."""
+ERROR_REASON_QUEUE_LATE: ErrorReason.ValueType  # 77
+"""RESOURCE_EXHAUSTED. The call's turn in the fair queue can't come before its deadline. Metadata: pool. RetryInfo says the expected
+wait. Remedy: allow more time, or come back then.
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 78
+"""RESOURCE_EXHAUSTED. The fair queue is full, and the call was the last of the longest weighted backlog. Metadata: pool. RetryInfo
+says when to come back. Remedy: send fewer calls at once.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 70
 """UNAVAILABLE. A store can't be reached. RetryInfo says when to try again. Remedy: operators look at the store named in the log."""

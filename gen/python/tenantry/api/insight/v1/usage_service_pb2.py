@@ -28,7 +28,7 @@ from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.common.v1 import usage_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tenantry/api/insight/v1/usage_service.proto\x12\x17tenantry.api.insight.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xd6\x01\n\x08UsageSum\x12\r\n\x05group\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\x12\x12\n\ncache_hits\x18\x06 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x03\x12\x11\n\testimated\x18\x08 \x01(\x03\x12\x16\n\x0elatency_p50_ms\x18\t \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\n \x01(\x01\"\xb9\x01\n\x0fGetUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x08grouping\x18\x04 \x01(\x0e\x32&.tenantry.api.insight.v1.UsageGrouping\"w\n\x10GetUsageResponse\x12\x30\n\x05total\x18\x01 \x01(\x0b\x32!.tenantry.api.insight.v1.UsageSum\x12\x31\n\x06groups\x18\x02 \x03(\x0b\x32!.tenantry.api.insight.v1.UsageSum\"\xb6\x01\n\x0bUsageRecord\x12\x13\n\x0breservation\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x03 \x01(\t\x12\x11\n\testimated\x18\x04 \x01(\x08\x12/\n\x0bsettle_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05usage\x18\x06 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\"p\n\x17ListUsageRecordsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x85\x01\n\x18ListUsageRecordsResponse\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32$.tenantry.api.insight.v1.UsageRecord\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"n\n\tUsageLink\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x03\x12\x34\n\x06record\x18\x03 \x01(\x0b\x32$.tenantry.api.insight.v1.UsageRecord\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\"K\n\x0bUsageDigest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"Z\n\x15ListUsageChainRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"\xf9\x01\n\x16ListUsageChainResponse\x12\x31\n\x05links\x18\x01 \x03(\x0b\x32\".tenantry.api.insight.v1.UsageLink\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\x12\r\n\x05\x63hain\x18\x03 \x01(\t\x12\x35\n\x07\x64igests\x18\x04 \x03(\x0b\x32$.tenantry.api.insight.v1.UsageDigest\x12\x32\n\x04head\x18\x05 \x01(\x0b\x32$.tenantry.api.insight.v1.UsageDigest*\x96\x01\n\rUsageGrouping\x12\x1e\n\x1aUSAGE_GROUPING_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUPING_MODEL\x10\x01\x12\x1b\n\x17USAGE_GROUPING_END_USER\x10\x02\x12\x16\n\x12USAGE_GROUPING_DAY\x10\x03\x12\x16\n\x12USAGE_GROUPING_KEY\x10\x04\x32\xa8\x03\n\x0cUsageService\x12x\n\x08GetUsage\x12(.tenantry.api.insight.v1.GetUsageRequest\x1a).tenantry.api.insight.v1.GetUsageResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x12\x90\x01\n\x10ListUsageRecords\x12\x30.tenantry.api.insight.v1.ListUsageRecordsRequest\x1a\x31.tenantry.api.insight.v1.ListUsageRecordsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x12\x8a\x01\n\x0eListUsageChain\x12..tenantry.api.insight.v1.ListUsageChainRequest\x1a/.tenantry.api.insight.v1.ListUsageChainResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tenantry/api/insight/v1/usage_service.proto\x12\x17tenantry.api.insight.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xd6\x01\n\x08UsageSum\x12\r\n\x05group\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\x12\x12\n\ncache_hits\x18\x06 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x03\x12\x11\n\testimated\x18\x08 \x01(\x03\x12\x16\n\x0elatency_p50_ms\x18\t \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\n \x01(\x01\"\xce\x01\n\x0fGetUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x08grouping\x18\x04 \x01(\x0e\x32&.tenantry.api.insight.v1.UsageGrouping\x12\x13\n\x0bmost_groups\x18\x05 \x01(\x05\"\xaa\x01\n\x10GetUsageResponse\x12\x30\n\x05total\x18\x01 \x01(\x0b\x32!.tenantry.api.insight.v1.UsageSum\x12\x31\n\x06groups\x18\x02 \x03(\x0b\x32!.tenantry.api.insight.v1.UsageSum\x12\x31\n\x06others\x18\x03 \x01(\x0b\x32!.tenantry.api.insight.v1.UsageSum\"\xb6\x01\n\x0bUsageRecord\x12\x13\n\x0breservation\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x03 \x01(\t\x12\x11\n\testimated\x18\x04 \x01(\x08\x12/\n\x0bsettle_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05usage\x18\x06 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\"p\n\x17ListUsageRecordsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x85\x01\n\x18ListUsageRecordsResponse\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32$.tenantry.api.insight.v1.UsageRecord\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"n\n\tUsageLink\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x03\x12\x34\n\x06record\x18\x03 \x01(\x0b\x32$.tenantry.api.insight.v1.UsageRecord\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\"K\n\x0bUsageDigest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"Z\n\x15ListUsageChainRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x31\n\x04page\x18\x02 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"\xf9\x01\n\x16ListUsageChainResponse\x12\x31\n\x05links\x18\x01 \x03(\x0b\x32\".tenantry.api.insight.v1.UsageLink\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\x12\r\n\x05\x63hain\x18\x03 \x01(\t\x12\x35\n\x07\x64igests\x18\x04 \x03(\x0b\x32$.tenantry.api.insight.v1.UsageDigest\x12\x32\n\x04head\x18\x05 \x01(\x0b\x32$.tenantry.api.insight.v1.UsageDigest*\x96\x01\n\rUsageGrouping\x12\x1e\n\x1aUSAGE_GROUPING_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUPING_MODEL\x10\x01\x12\x1b\n\x17USAGE_GROUPING_END_USER\x10\x02\x12\x16\n\x12USAGE_GROUPING_DAY\x10\x03\x12\x16\n\x12USAGE_GROUPING_KEY\x10\x04\x32\xa8\x03\n\x0cUsageService\x12x\n\x08GetUsage\x12(.tenantry.api.insight.v1.GetUsageRequest\x1a).tenantry.api.insight.v1.GetUsageResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x12\x90\x01\n\x10ListUsageRecords\x12\x30.tenantry.api.insight.v1.ListUsageRecordsRequest\x1a\x31.tenantry.api.insight.v1.ListUsageRecordsResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x12\x8a\x01\n\x0eListUsageChain\x12..tenantry.api.insight.v1.ListUsageChainRequest\x1a/.tenantry.api.insight.v1.ListUsageChainResponse\"\x17\x90\x02\x01\xaa\xed\x18\x10\x08\x02\x12\nusage.read\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,28 +41,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['ListUsageRecords']._serialized_options = b'\220\002\001\252\355\030\020\010\002\022\nusage.read\030\001'
   _globals['_USAGESERVICE'].methods_by_name['ListUsageChain']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['ListUsageChain']._serialized_options = b'\220\002\001\252\355\030\020\010\002\022\nusage.read\030\001'
-  _globals['_USAGEGROUPING']._serialized_start=1710
-  _globals['_USAGEGROUPING']._serialized_end=1860
+  _globals['_USAGEGROUPING']._serialized_start=1783
+  _globals['_USAGEGROUPING']._serialized_end=1933
   _globals['_USAGESUM']._serialized_start=216
   _globals['_USAGESUM']._serialized_end=430
   _globals['_GETUSAGEREQUEST']._serialized_start=433
-  _globals['_GETUSAGEREQUEST']._serialized_end=618
-  _globals['_GETUSAGERESPONSE']._serialized_start=620
-  _globals['_GETUSAGERESPONSE']._serialized_end=739
-  _globals['_USAGERECORD']._serialized_start=742
-  _globals['_USAGERECORD']._serialized_end=924
-  _globals['_LISTUSAGERECORDSREQUEST']._serialized_start=926
-  _globals['_LISTUSAGERECORDSREQUEST']._serialized_end=1038
-  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_start=1041
-  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_end=1174
-  _globals['_USAGELINK']._serialized_start=1176
-  _globals['_USAGELINK']._serialized_end=1286
-  _globals['_USAGEDIGEST']._serialized_start=1288
-  _globals['_USAGEDIGEST']._serialized_end=1363
-  _globals['_LISTUSAGECHAINREQUEST']._serialized_start=1365
-  _globals['_LISTUSAGECHAINREQUEST']._serialized_end=1455
-  _globals['_LISTUSAGECHAINRESPONSE']._serialized_start=1458
-  _globals['_LISTUSAGECHAINRESPONSE']._serialized_end=1707
-  _globals['_USAGESERVICE']._serialized_start=1863
-  _globals['_USAGESERVICE']._serialized_end=2287
+  _globals['_GETUSAGEREQUEST']._serialized_end=639
+  _globals['_GETUSAGERESPONSE']._serialized_start=642
+  _globals['_GETUSAGERESPONSE']._serialized_end=812
+  _globals['_USAGERECORD']._serialized_start=815
+  _globals['_USAGERECORD']._serialized_end=997
+  _globals['_LISTUSAGERECORDSREQUEST']._serialized_start=999
+  _globals['_LISTUSAGERECORDSREQUEST']._serialized_end=1111
+  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_start=1114
+  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_end=1247
+  _globals['_USAGELINK']._serialized_start=1249
+  _globals['_USAGELINK']._serialized_end=1359
+  _globals['_USAGEDIGEST']._serialized_start=1361
+  _globals['_USAGEDIGEST']._serialized_end=1436
+  _globals['_LISTUSAGECHAINREQUEST']._serialized_start=1438
+  _globals['_LISTUSAGECHAINREQUEST']._serialized_end=1528
+  _globals['_LISTUSAGECHAINRESPONSE']._serialized_start=1531
+  _globals['_LISTUSAGECHAINRESPONSE']._serialized_end=1780
+  _globals['_USAGESERVICE']._serialized_start=1936
+  _globals['_USAGESERVICE']._serialized_end=2360
 # @@protoc_insertion_point(module_scope)

@@ -122,10 +122,13 @@ class GetUsageRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     GROUPING_FIELD_NUMBER: _builtins.int
+    MOST_GROUPS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """tenant is the id of the tenant. Empty: the caller's own."""
     grouping: Global___UsageGrouping.ValueType
     """grouping of the sums. Unspecified: none, the total only."""
+    most_groups: _builtins.int
+    """most_groups is how many groups are named, the busiest, 1 to 1000; the rest is one sum. 0 means 1000."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """start_time, included, at most 366 days before the end. Absent: 30 days before the end."""
@@ -141,10 +144,11 @@ class GetUsageRequest(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         grouping: Global___UsageGrouping.ValueType = ...,
+        most_groups: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "grouping", b"grouping", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "grouping", b"grouping", "most_groups", b"most_groups", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,23 +162,29 @@ class GetUsageResponse(_message.Message):
 
     TOTAL_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def total(self) -> Global___UsageSum:
         """total of all."""
 
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageSum]:
-        """groups by value, the most requests first, at most 1000."""
+        """groups by value, the most requests first."""
+
+    @_builtins.property
+    def others(self) -> Global___UsageSum:
+        """others sums all groups that are not named, without latencies. Absent: all are named."""
 
     def __init__(
         self,
         *,
         total: Global___UsageSum | None = ...,
         groups: _abc.Iterable[Global___UsageSum] | None = ...,
+        others: Global___UsageSum | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "others", b"others", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -239,6 +239,7 @@ class GenerationResult(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     COUNTS_ESTIMATED_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """provider that answered."""
     model: _builtins.str
@@ -255,6 +256,8 @@ class GenerationResult(_message.Message):
     """finish_reason says why it ended."""
     counts_estimated: _builtins.bool
     """counts_estimated is true when the provider sent no counts and they were estimated."""
+    cached_input_tokens: _builtins.int
+    """cached_input_tokens is how many of the input tokens the provider read from its own cache."""
     def __init__(
         self,
         *,
@@ -266,10 +269,11 @@ class GenerationResult(_message.Message):
         cost_micros: _builtins.int = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         counts_estimated: _builtins.bool = ...,
+        cached_input_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micros", b"cost_micros", "counts_estimated", b"counts_estimated", "finish_reason", b"finish_reason", "input_tokens", b"input_tokens", "model", b"model", "model_revision", b"model_revision", "output_tokens", b"output_tokens", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "counts_estimated", b"counts_estimated", "finish_reason", b"finish_reason", "input_tokens", b"input_tokens", "model", b"model", "model_revision", b"model_revision", "output_tokens", b"output_tokens", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,7 @@ class Model(_message.Message):
     OUTPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is its id: 1 to 128 of `[a-z0-9._:/-]`, unique among what a tenant can reach."""
     provider: Global___Provider.ValueType
@@ -84,6 +85,10 @@ class Model(_message.Message):
     """max_output_tokens it may write, 1 to 100000."""
     revision: _builtins.str
     """revision of the registration, made from all fields above."""
+    cached_input_price_micros: _builtins.int
+    """cached_input_price_micros is the price of a million input tokens that the provider reads from its own cache, in millionths of a
+    US dollar. 0: that of any other. A part of the revision when it is set.
+    """
     def __init__(
         self,
         *,
@@ -97,10 +102,11 @@ class Model(_message.Message):
         output_price_micros: _builtins.int = ...,
         max_output_tokens: _builtins.int = ...,
         revision: _builtins.str = ...,
+        cached_input_price_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "input_price_micros", b"input_price_micros", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_price_micros", b"output_price_micros", "provider", b"provider", "provider_model", b"provider_model", "region", b"region", "revision", b"revision", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "cached_input_price_micros", b"cached_input_price_micros", "input_price_micros", b"input_price_micros", "max_output_tokens", b"max_output_tokens", "model", b"model", "output_price_micros", b"output_price_micros", "provider", b"provider", "provider_model", b"provider_model", "region", b"region", "revision", b"revision", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

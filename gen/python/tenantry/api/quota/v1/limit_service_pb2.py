@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_access__pb2
+from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_paging__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/quota/v1/limit_service.proto\x12\x15tenantry.api.quota.v1\x1a#tenantry/api/common/v1/access.proto\"\x8e\x01\n\x0bQuotaLimits\x12\x1b\n\x13requests_per_minute\x18\x01 \x01(\x03\x12\x15\n\rrequest_burst\x18\x02 \x01(\x03\x12\x19\n\x11tokens_per_minute\x18\x03 \x01(\x03\x12\x13\n\x0btoken_burst\x18\x04 \x01(\x03\x12\x1b\n\x13\x63oncurrent_requests\x18\x05 \x01(\x03\"\'\n\x15GetQuotaLimitsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"\xa2\x01\n\x16GetQuotaLimitsResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x35\n\toverrides\x18\x02 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\"&\n\x14GetQuotaUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"\x9b\x01\n\x15GetQuotaUsageResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x1a\n\x12requests_available\x18\x02 \x01(\x03\x12\x18\n\x10tokens_available\x18\x03 \x01(\x03\x12\x18\n\x10requests_running\x18\x04 \x01(\x03\"r\n\x18UpdateQuotaLimitsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\toverrides\x18\x02 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0f\n\x07version\x18\x03 \x01(\x03\"`\n\x19UpdateQuotaLimitsResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0f\n\x07version\x18\x02 \x01(\x03\x32\xb0\x03\n\x0cLimitService\x12\x87\x01\n\x0eGetQuotaLimits\x12,.tenantry.api.quota.v1.GetQuotaLimitsRequest\x1a-.tenantry.api.quota.v1.GetQuotaLimitsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12\x84\x01\n\rGetQuotaUsage\x12+.tenantry.api.quota.v1.GetQuotaUsageRequest\x1a,.tenantry.api.quota.v1.GetQuotaUsageResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12\x8e\x01\n\x11UpdateQuotaLimits\x12/.tenantry.api.quota.v1.UpdateQuotaLimitsRequest\x1a\x30.tenantry.api.quota.v1.UpdateQuotaLimitsResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tenantry/api/quota/v1/limit_service.proto\x12\x15tenantry.api.quota.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\"\xf6\x02\n\x0bQuotaLimits\x12\x1b\n\x13requests_per_minute\x18\x01 \x01(\x03\x12\x15\n\rrequest_burst\x18\x02 \x01(\x03\x12\x19\n\x11tokens_per_minute\x18\x03 \x01(\x03\x12\x13\n\x0btoken_burst\x18\x04 \x01(\x03\x12\x1b\n\x13\x63oncurrent_requests\x18\x05 \x01(\x03\x12\x1f\n\x17input_tokens_per_minute\x18\x06 \x01(\x03\x12\x19\n\x11input_token_burst\x18\x07 \x01(\x03\x12 \n\x18output_tokens_per_minute\x18\x08 \x01(\x03\x12\x1a\n\x12output_token_burst\x18\t \x01(\x03\x12\x16\n\x0etokens_per_day\x18\n \x01(\x03\x12\x18\n\x10tokens_per_month\x18\x0b \x01(\x03\x12\x1b\n\x13\x63ost_micros_per_day\x18\x0c \x01(\x03\x12\x1d\n\x15\x63ost_micros_per_month\x18\r \x01(\x03\"\x81\x01\n\tLimitRule\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x32\n\x06limits\x18\x04 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0f\n\x07version\x18\x05 \x01(\x03\"\x9f\x01\n\x08LimitUse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0f\n\x07measure\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\r\n\x05\x62urst\x18\x04 \x01(\x03\x12\x0c\n\x04used\x18\x05 \x01(\x03\x12-\n\tfree_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ewarned_percent\x18\x07 \x01(\x05\"\'\n\x15GetQuotaLimitsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"\xcb\x01\n\x16GetQuotaLimitsResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x35\n\toverrides\x18\x02 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x14\n\x0cqueue_weight\x18\x06 \x01(\x05\"8\n\x14GetQuotaUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x02 \x01(\t\"\xca\x01\n\x15GetQuotaUsageResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x1a\n\x12requests_available\x18\x02 \x01(\x03\x12\x18\n\x10tokens_available\x18\x03 \x01(\x03\x12\x18\n\x10requests_running\x18\x04 \x01(\x03\x12-\n\x04uses\x18\x05 \x03(\x0b\x32\x1f.tenantry.api.quota.v1.LimitUse\"\x9b\x01\n\x18UpdateQuotaLimitsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\toverrides\x18\x02 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x14\n\x0cqueue_weight\x18\x05 \x01(\x05\"\x91\x01\n\x19UpdateQuotaLimitsResponse\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".tenantry.api.quota.v1.QuotaLimits\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x06in_use\x18\x03 \x03(\x0b\x32\x1f.tenantry.api.quota.v1.LimitUse\"|\n\x13SetLimitRuleRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12.\n\x04rule\x18\x03 \x01(\x0b\x32 .tenantry.api.quota.v1.LimitRule\x12\x0f\n\x07version\x18\x04 \x01(\x03\"w\n\x14SetLimitRuleResponse\x12.\n\x04rule\x18\x01 \x01(\x0b\x32 .tenantry.api.quota.v1.LimitRule\x12/\n\x06in_use\x18\x02 \x03(\x0b\x32\x1f.tenantry.api.quota.v1.LimitUse\"\x80\x01\n\x16\x44\x65leteLimitRuleRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\x03\"\x19\n\x17\x44\x65leteLimitRuleResponse\"p\n\x15ListLimitRulesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x31\n\x04page\x18\x03 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"}\n\x16ListLimitRulesResponse\x12/\n\x05rules\x18\x01 \x03(\x0b\x32 .tenantry.api.quota.v1.LimitRule\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse2\xc6\x06\n\x0cLimitService\x12\x87\x01\n\x0eGetQuotaLimits\x12,.tenantry.api.quota.v1.GetQuotaLimitsRequest\x1a-.tenantry.api.quota.v1.GetQuotaLimitsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12\x84\x01\n\rGetQuotaUsage\x12+.tenantry.api.quota.v1.GetQuotaUsageRequest\x1a,.tenantry.api.quota.v1.GetQuotaUsageResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x12\x8e\x01\n\x11UpdateQuotaLimits\x12/.tenantry.api.quota.v1.UpdateQuotaLimitsRequest\x1a\x30.tenantry.api.quota.v1.UpdateQuotaLimitsResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x12\x7f\n\x0cSetLimitRule\x12*.tenantry.api.quota.v1.SetLimitRuleRequest\x1a+.tenantry.api.quota.v1.SetLimitRuleResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x12\x88\x01\n\x0f\x44\x65leteLimitRule\x12-.tenantry.api.quota.v1.DeleteLimitRuleRequest\x1a..tenantry.api.quota.v1.DeleteLimitRuleResponse\"\x16\xaa\xed\x18\x12\x08\x02\x12\x0climits.write\x18\x01\x12\x87\x01\n\x0eListLimitRules\x12,.tenantry.api.quota.v1.ListLimitRulesRequest\x1a-.tenantry.api.quota.v1.ListLimitRulesResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0blimits.read\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,20 +40,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITSERVICE'].methods_by_name['GetQuotaUsage']._serialized_options = b'\220\002\001\252\355\030\021\010\002\022\013limits.read\030\001'
   _globals['_LIMITSERVICE'].methods_by_name['UpdateQuotaLimits']._loaded_options = None
   _globals['_LIMITSERVICE'].methods_by_name['UpdateQuotaLimits']._serialized_options = b'\252\355\030\022\010\002\022\014limits.write\030\001'
-  _globals['_QUOTALIMITS']._serialized_start=106
-  _globals['_QUOTALIMITS']._serialized_end=248
-  _globals['_GETQUOTALIMITSREQUEST']._serialized_start=250
-  _globals['_GETQUOTALIMITSREQUEST']._serialized_end=289
-  _globals['_GETQUOTALIMITSRESPONSE']._serialized_start=292
-  _globals['_GETQUOTALIMITSRESPONSE']._serialized_end=454
-  _globals['_GETQUOTAUSAGEREQUEST']._serialized_start=456
-  _globals['_GETQUOTAUSAGEREQUEST']._serialized_end=494
-  _globals['_GETQUOTAUSAGERESPONSE']._serialized_start=497
-  _globals['_GETQUOTAUSAGERESPONSE']._serialized_end=652
-  _globals['_UPDATEQUOTALIMITSREQUEST']._serialized_start=654
-  _globals['_UPDATEQUOTALIMITSREQUEST']._serialized_end=768
-  _globals['_UPDATEQUOTALIMITSRESPONSE']._serialized_start=770
-  _globals['_UPDATEQUOTALIMITSRESPONSE']._serialized_end=866
-  _globals['_LIMITSERVICE']._serialized_start=869
-  _globals['_LIMITSERVICE']._serialized_end=1301
+  _globals['_LIMITSERVICE'].methods_by_name['SetLimitRule']._loaded_options = None
+  _globals['_LIMITSERVICE'].methods_by_name['SetLimitRule']._serialized_options = b'\252\355\030\022\010\002\022\014limits.write\030\001'
+  _globals['_LIMITSERVICE'].methods_by_name['DeleteLimitRule']._loaded_options = None
+  _globals['_LIMITSERVICE'].methods_by_name['DeleteLimitRule']._serialized_options = b'\252\355\030\022\010\002\022\014limits.write\030\001'
+  _globals['_LIMITSERVICE'].methods_by_name['ListLimitRules']._loaded_options = None
+  _globals['_LIMITSERVICE'].methods_by_name['ListLimitRules']._serialized_options = b'\220\002\001\252\355\030\021\010\002\022\013limits.read\030\001'
+  _globals['_QUOTALIMITS']._serialized_start=176
+  _globals['_QUOTALIMITS']._serialized_end=550
+  _globals['_LIMITRULE']._serialized_start=553
+  _globals['_LIMITRULE']._serialized_end=682
+  _globals['_LIMITUSE']._serialized_start=685
+  _globals['_LIMITUSE']._serialized_end=844
+  _globals['_GETQUOTALIMITSREQUEST']._serialized_start=846
+  _globals['_GETQUOTALIMITSREQUEST']._serialized_end=885
+  _globals['_GETQUOTALIMITSRESPONSE']._serialized_start=888
+  _globals['_GETQUOTALIMITSRESPONSE']._serialized_end=1091
+  _globals['_GETQUOTAUSAGEREQUEST']._serialized_start=1093
+  _globals['_GETQUOTAUSAGEREQUEST']._serialized_end=1149
+  _globals['_GETQUOTAUSAGERESPONSE']._serialized_start=1152
+  _globals['_GETQUOTAUSAGERESPONSE']._serialized_end=1354
+  _globals['_UPDATEQUOTALIMITSREQUEST']._serialized_start=1357
+  _globals['_UPDATEQUOTALIMITSREQUEST']._serialized_end=1512
+  _globals['_UPDATEQUOTALIMITSRESPONSE']._serialized_start=1515
+  _globals['_UPDATEQUOTALIMITSRESPONSE']._serialized_end=1660
+  _globals['_SETLIMITRULEREQUEST']._serialized_start=1662
+  _globals['_SETLIMITRULEREQUEST']._serialized_end=1786
+  _globals['_SETLIMITRULERESPONSE']._serialized_start=1788
+  _globals['_SETLIMITRULERESPONSE']._serialized_end=1907
+  _globals['_DELETELIMITRULEREQUEST']._serialized_start=1910
+  _globals['_DELETELIMITRULEREQUEST']._serialized_end=2038
+  _globals['_DELETELIMITRULERESPONSE']._serialized_start=2040
+  _globals['_DELETELIMITRULERESPONSE']._serialized_end=2065
+  _globals['_LISTLIMITRULESREQUEST']._serialized_start=2067
+  _globals['_LISTLIMITRULESREQUEST']._serialized_end=2179
+  _globals['_LISTLIMITRULESRESPONSE']._serialized_start=2181
+  _globals['_LISTLIMITRULESRESPONSE']._serialized_end=2306
+  _globals['_LIMITSERVICE']._serialized_start=2309
+  _globals['_LIMITSERVICE']._serialized_end=3147
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,12 @@
 isort:skip_file
 Limits and current use, for tenants and administrators."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from tenantry.api.common.v1 import paging_pb2 as _paging_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class QuotaLimits(_message.Message):
-    """QuotaLimits are a tenant's limits. In an override 0 means the tier's own; in an answer none is 0."""
+    """QuotaLimits limit one subject. 0: the tier's own in a tenant's overrides, else not limited here. A rate and its burst go together.
+    Days and months are calendar ones, in the tenant's time zone, of an organisation in UTC.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -27,6 +33,14 @@ class QuotaLimits(_message.Message):
     TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     TOKEN_BURST_FIELD_NUMBER: _builtins.int
     CONCURRENT_REQUESTS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_BURST_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKEN_BURST_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_DAY_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MONTH_FIELD_NUMBER: _builtins.int
+    COST_MICROS_PER_DAY_FIELD_NUMBER: _builtins.int
+    COST_MICROS_PER_MONTH_FIELD_NUMBER: _builtins.int
     requests_per_minute: _builtins.int
     """requests_per_minute, 1 to 10^6."""
     request_burst: _builtins.int
@@ -37,6 +51,22 @@ class QuotaLimits(_message.Message):
     """token_burst is how many tokens may be taken at once, 1 to 10^8."""
     concurrent_requests: _builtins.int
     """concurrent_requests, 1 to 10^5."""
+    input_tokens_per_minute: _builtins.int
+    """input_tokens_per_minute, 1 to 10^8."""
+    input_token_burst: _builtins.int
+    """input_token_burst is how many input tokens may be taken at once, 1 to 10^8."""
+    output_tokens_per_minute: _builtins.int
+    """output_tokens_per_minute, 1 to 10^8."""
+    output_token_burst: _builtins.int
+    """output_token_burst is how many output tokens may be taken at once, 1 to 10^8."""
+    tokens_per_day: _builtins.int
+    """tokens_per_day, 1 to 10^14."""
+    tokens_per_month: _builtins.int
+    """tokens_per_month, 1 to 10^14."""
+    cost_micros_per_day: _builtins.int
+    """cost_micros_per_day, in millionths of a US dollar, 1 to 10^14."""
+    cost_micros_per_month: _builtins.int
+    """cost_micros_per_month, in millionths of a US dollar, 1 to 10^14."""
     def __init__(
         self,
         *,
@@ -45,14 +75,112 @@ class QuotaLimits(_message.Message):
         tokens_per_minute: _builtins.int = ...,
         token_burst: _builtins.int = ...,
         concurrent_requests: _builtins.int = ...,
+        input_tokens_per_minute: _builtins.int = ...,
+        input_token_burst: _builtins.int = ...,
+        output_tokens_per_minute: _builtins.int = ...,
+        output_token_burst: _builtins.int = ...,
+        tokens_per_day: _builtins.int = ...,
+        tokens_per_month: _builtins.int = ...,
+        cost_micros_per_day: _builtins.int = ...,
+        cost_micros_per_month: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent_requests", b"concurrent_requests", "request_burst", b"request_burst", "requests_per_minute", b"requests_per_minute", "token_burst", b"token_burst", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent_requests", b"concurrent_requests", "cost_micros_per_day", b"cost_micros_per_day", "cost_micros_per_month", b"cost_micros_per_month", "input_token_burst", b"input_token_burst", "input_tokens_per_minute", b"input_tokens_per_minute", "output_token_burst", b"output_token_burst", "output_tokens_per_minute", b"output_tokens_per_minute", "request_burst", b"request_burst", "requests_per_minute", b"requests_per_minute", "token_burst", b"token_burst", "tokens_per_day", b"tokens_per_day", "tokens_per_minute", b"tokens_per_minute", "tokens_per_month", b"tokens_per_month"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuotaLimits: _TypeAlias = QuotaLimits  # noqa: Y015
+
+@_typing.final
+class LimitRule(_message.Message):
+    """LimitRule limits what it is about. Each of key, end user and model that is empty means any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """key_id of an API key, up to 128 bytes."""
+    end_user: _builtins.str
+    """end_user is the tenant's own id of its user, up to 128 bytes. `*`: each end user by itself; what a rule for a named one sets
+    replaces that. At most 10,000 end users that nobody named have counters of their own; beyond, newcomers share one.
+    """
+    model: _builtins.str
+    """model is the id of a model, up to 128 bytes."""
+    version: _builtins.int
+    """version counts the rule's writes, from 1. Not read in requests."""
+    @_builtins.property
+    def limits(self) -> Global___QuotaLimits:
+        """limits, at least one."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        model: _builtins.str = ...,
+        limits: Global___QuotaLimits | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "key_id", b"key_id", "limits", b"limits", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitRule: _TypeAlias = LimitRule  # noqa: Y015
+
+@_typing.final
+class LimitUse(_message.Message):
+    """LimitUse is how much of one limit is used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    FREE_TIME_FIELD_NUMBER: _builtins.int
+    WARNED_PERCENT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """subject is who it limits, such as `tenant:acme` or `tenant:acme end_user:ann model:gpt`."""
+    measure: _builtins.str
+    """measure is the field's name in QuotaLimits."""
+    limit: _builtins.int
+    """limit is its value; of a rate what a minute gives."""
+    burst: _builtins.int
+    """burst of a rate. 0: it is no rate."""
+    used: _builtins.int
+    """used of a rate's burst, of a budget's period, or running now. More than the limit when it was lowered, or settled use left a debt."""
+    warned_percent: _builtins.int
+    """warned_percent is 50, 80 or 100 when that much was used in this period, or of a rate in this hour. 0: less was."""
+    @_builtins.property
+    def free_time(self) -> _timestamp_pb2.Timestamp:
+        """free_time is when nothing of it is used any more, if nothing comes. Absent: nothing is used, or nobody knows."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        measure: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        burst: _builtins.int = ...,
+        used: _builtins.int = ...,
+        free_time: _timestamp_pb2.Timestamp | None = ...,
+        warned_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["free_time", b"free_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "free_time", b"free_time", "limit", b"limit", "measure", b"measure", "subject", b"subject", "used", b"used", "warned_percent", b"warned_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitUse: _TypeAlias = LimitUse  # noqa: Y015
 
 @_typing.final
 class GetQuotaLimitsRequest(_message.Message):
@@ -86,10 +214,16 @@ class GetQuotaLimitsResponse(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    QUEUE_WEIGHT_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """tier whose limits apply elsewhere."""
     version: _builtins.int
     """version of the overrides, 0 when there are none; a write names it."""
+    time_zone: _builtins.str
+    """time_zone is the IANA name of the zone of the tenant's days and months."""
+    queue_weight: _builtins.int
+    """queue_weight is the tenant's share where calls wait, 1 to 1000. 0: the tier's."""
     @_builtins.property
     def limits(self) -> Global___QuotaLimits:
         """limits are as they apply now."""
@@ -105,10 +239,12 @@ class GetQuotaLimitsResponse(_message.Message):
         overrides: Global___QuotaLimits | None = ...,
         tier: _builtins.str = ...,
         version: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        queue_weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "overrides", b"overrides", "tier", b"tier", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "overrides", b"overrides", "queue_weight", b"queue_weight", "tier", b"tier", "time_zone", b"time_zone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -121,16 +257,20 @@ class GetQuotaUsageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """tenant is the id of the tenant. Empty: the caller's own."""
+    end_user: _builtins.str
+    """end_user whose limits are asked for as well, up to 128 bytes. Empty: nobody's."""
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
+        end_user: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,6 +286,7 @@ class GetQuotaUsageResponse(_message.Message):
     REQUESTS_AVAILABLE_FIELD_NUMBER: _builtins.int
     TOKENS_AVAILABLE_FIELD_NUMBER: _builtins.int
     REQUESTS_RUNNING_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
     requests_available: _builtins.int
     """requests_available is how many requests would be admitted at this moment."""
     tokens_available: _builtins.int
@@ -156,6 +297,12 @@ class GetQuotaUsageResponse(_message.Message):
     def limits(self) -> Global___QuotaLimits:
         """limits are as they apply now."""
 
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
+        """uses of all limits: the tenant's own, its organisation's (for callers without a tenant, since they tell of its other tenants), and
+        its rules', of which those for each end user (`*`) only when the request names one.
+        """
+
     def __init__(
         self,
         *,
@@ -163,10 +310,11 @@ class GetQuotaUsageResponse(_message.Message):
         requests_available: _builtins.int = ...,
         tokens_available: _builtins.int = ...,
         requests_running: _builtins.int = ...,
+        uses: _abc.Iterable[Global___LimitUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "requests_available", b"requests_available", "requests_running", b"requests_running", "tokens_available", b"tokens_available"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "requests_available", b"requests_available", "requests_running", b"requests_running", "tokens_available", b"tokens_available", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,10 +329,16 @@ class UpdateQuotaLimitsRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    QUEUE_WEIGHT_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """tenant is the id. Required."""
     version: _builtins.int
     """version that was read, 0 for none."""
+    time_zone: _builtins.str
+    """time_zone is the IANA name of the zone of the tenant's days and months. Empty: UTC."""
+    queue_weight: _builtins.int
+    """queue_weight is the tenant's share where calls wait, 1 to 1000. 0: the tier's."""
     @_builtins.property
     def overrides(self) -> Global___QuotaLimits:
         """overrides replace all earlier ones; 0 means the tier's own."""
@@ -195,10 +349,12 @@ class UpdateQuotaLimitsRequest(_message.Message):
         tenant: _builtins.str = ...,
         overrides: Global___QuotaLimits | None = ...,
         version: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        queue_weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides", "queue_weight", b"queue_weight", "tenant", b"tenant", "time_zone", b"time_zone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,22 +368,215 @@ class UpdateQuotaLimitsResponse(_message.Message):
 
     LIMITS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """version of the overrides now."""
     @_builtins.property
     def limits(self) -> Global___QuotaLimits:
         """limits are as they apply from now on (everywhere within 0.5 s)."""
 
+    @_builtins.property
+    def in_use(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
+        """in_use names what is used above a new limit already; nothing is admitted there until it is free."""
+
     def __init__(
         self,
         *,
         limits: Global___QuotaLimits | None = ...,
         version: _builtins.int = ...,
+        in_use: _abc.Iterable[Global___LimitUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_use", b"in_use", "limits", b"limits", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateQuotaLimitsResponse: _TypeAlias = UpdateQuotaLimitsResponse  # noqa: Y015
+
+@_typing.final
+class SetLimitRuleRequest(_message.Message):
+    """SetLimitRuleRequest names the owner of the rule: a tenant or an organisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id. Empty: the rule is the organisation's."""
+    organisation: _builtins.str
+    """organisation is the id. Empty: the rule is the tenant's. A tenant's administrators may not name it."""
+    version: _builtins.int
+    """version that was read, 0 for none."""
+    @_builtins.property
+    def rule(self) -> Global___LimitRule:
+        """rule replaces the one with the same key, end user and model. A tenant's has one of these: its own limits are its overrides."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        rule: Global___LimitRule | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "rule", b"rule", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLimitRuleRequest: _TypeAlias = SetLimitRuleRequest  # noqa: Y015
+
+@_typing.final
+class SetLimitRuleResponse(_message.Message):
+    """SetLimitRuleResponse holds the rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___LimitRule:
+        """rule as it applies (everywhere within 1 s)."""
+
+    @_builtins.property
+    def in_use(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
+        """in_use names what is used above a new limit already; nothing is admitted there until it is free."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___LimitRule | None = ...,
+        in_use: _abc.Iterable[Global___LimitUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_use", b"in_use", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLimitRuleResponse: _TypeAlias = SetLimitRuleResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLimitRuleRequest(_message.Message):
+    """DeleteLimitRuleRequest names the rule by its owner and what it is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id. Empty: the rule is the organisation's."""
+    organisation: _builtins.str
+    """organisation is the id. Empty: the rule is the tenant's."""
+    key_id: _builtins.str
+    """key_id of the rule."""
+    end_user: _builtins.str
+    """end_user of the rule."""
+    model: _builtins.str
+    """model of the rule."""
+    version: _builtins.int
+    """version that was read."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "key_id", b"key_id", "model", b"model", "organisation", b"organisation", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLimitRuleRequest: _TypeAlias = DeleteLimitRuleRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLimitRuleResponse(_message.Message):
+    """DeleteLimitRuleResponse is empty: the rule is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLimitRuleResponse: _TypeAlias = DeleteLimitRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitRulesRequest(_message.Message):
+    """ListLimitRulesRequest names the owner of the rules: a tenant or an organisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id. Empty, as is organisation: the caller's own."""
+    organisation: _builtins.str
+    """organisation is the id. Empty: the rules are the tenant's. A tenant's administrators may not name it."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """page says which part of the list. Absent: the first 100."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "page", b"page", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitRulesRequest: _TypeAlias = ListLimitRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitRulesResponse(_message.Message):
+    """ListLimitRulesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitRule]:
+        """rules in the order of key, end user, model."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageResponse:
+        """page says how to go on."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___LimitRule] | None = ...,
+        page: _paging_pb2.PageResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitRulesResponse: _TypeAlias = ListLimitRulesResponse  # noqa: Y015

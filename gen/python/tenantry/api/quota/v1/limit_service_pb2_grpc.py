@@ -50,6 +50,21 @@ class LimitServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsResponse.FromString,
                 _registered_method=True)
+        self.SetLimitRule = channel.unary_unary(
+                '/tenantry.api.quota.v1.LimitService/SetLimitRule',
+                request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleResponse.FromString,
+                _registered_method=True)
+        self.DeleteLimitRule = channel.unary_unary(
+                '/tenantry.api.quota.v1.LimitService/DeleteLimitRule',
+                request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleResponse.FromString,
+                _registered_method=True)
+        self.ListLimitRules = channel.unary_unary(
+                '/tenantry.api.quota.v1.LimitService/ListLimitRules',
+                request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesResponse.FromString,
+                _registered_method=True)
 
 
 class LimitServiceServicer(object):
@@ -71,7 +86,31 @@ class LimitServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateQuotaLimits(self, request, context):
-        """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one.
+        """UpdateQuotaLimits overrides the tier's limits for a tenant, and sets its time zone and its weight. Errors: ABORTED when the
+        version is not the current one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLimitRule(self, request, context):
+        """SetLimitRule limits an organisation, or a key, an end user, a model, or several of these together, of an organisation or a
+        tenant. All rules that match a request apply together, beside the tenant's own limits. Errors: ABORTED when the version is not
+        the current one; RESOURCE_EXHAUSTED (TOO_MANY) beyond 1,000 rules of an owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLimitRule(self, request, context):
+        """DeleteLimitRule ends a rule. Errors: NOT_FOUND when there is none; ABORTED when the version is not the current one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimitRules(self, request, context):
+        """ListLimitRules lists the rules of a tenant or an organisation, in the order of their subjects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +133,21 @@ def add_LimitServiceServicer_to_server(servicer, server):
                     servicer.UpdateQuotaLimits,
                     request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsResponse.SerializeToString,
+            ),
+            'SetLimitRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimitRule,
+                    request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleResponse.SerializeToString,
+            ),
+            'DeleteLimitRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLimitRule,
+                    request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleResponse.SerializeToString,
+            ),
+            'ListLimitRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimitRules,
+                    request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +232,87 @@ class LimitService(object):
             '/tenantry.api.quota.v1.LimitService/UpdateQuotaLimits',
             tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsRequest.SerializeToString,
             tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimitRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.quota.v1.LimitService/SetLimitRule',
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleRequest.SerializeToString,
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.SetLimitRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLimitRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.quota.v1.LimitService/DeleteLimitRule',
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleRequest.SerializeToString,
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.DeleteLimitRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimitRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.quota.v1.LimitService/ListLimitRules',
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesRequest.SerializeToString,
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListLimitRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

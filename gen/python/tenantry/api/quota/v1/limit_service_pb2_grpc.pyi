@@ -21,7 +21,18 @@ class LimitServiceStub:
     GetQuotaUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaUsageRequest, _limit_service_pb2.GetQuotaUsageResponse]
     """GetQuotaUsage reads how much of each limit is taken now."""
     UpdateQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.UpdateQuotaLimitsRequest, _limit_service_pb2.UpdateQuotaLimitsResponse]
-    """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one."""
+    """UpdateQuotaLimits overrides the tier's limits for a tenant, and sets its time zone and its weight. Errors: ABORTED when the
+    version is not the current one.
+    """
+    SetLimitRule: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRuleRequest, _limit_service_pb2.SetLimitRuleResponse]
+    """SetLimitRule limits an organisation, or a key, an end user, a model, or several of these together, of an organisation or a
+    tenant. All rules that match a request apply together, beside the tenant's own limits. Errors: ABORTED when the version is not
+    the current one; RESOURCE_EXHAUSTED (TOO_MANY) beyond 1,000 rules of an owner.
+    """
+    DeleteLimitRule: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRuleRequest, _limit_service_pb2.DeleteLimitRuleResponse]
+    """DeleteLimitRule ends a rule. Errors: NOT_FOUND when there is none; ABORTED when the version is not the current one."""
+    ListLimitRules: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitRulesRequest, _limit_service_pb2.ListLimitRulesResponse]
+    """ListLimitRules lists the rules of a tenant or an organisation, in the order of their subjects."""
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """LimitService reads and sets limits."""
@@ -48,6 +59,35 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.UpdateQuotaLimitsRequest,
         context: _aio.ServicerContext[_limit_service_pb2.UpdateQuotaLimitsRequest, _abc.Awaitable[_limit_service_pb2.UpdateQuotaLimitsResponse]],
     ) -> _abc.Awaitable[_limit_service_pb2.UpdateQuotaLimitsResponse]:
-        """UpdateQuotaLimits overrides the tier's limits for a tenant. Errors: ABORTED when the version is not the current one."""
+        """UpdateQuotaLimits overrides the tier's limits for a tenant, and sets its time zone and its weight. Errors: ABORTED when the
+        version is not the current one.
+        """
+
+    @_abc_1.abstractmethod
+    def SetLimitRule(
+        self,
+        request: _limit_service_pb2.SetLimitRuleRequest,
+        context: _aio.ServicerContext[_limit_service_pb2.SetLimitRuleRequest, _abc.Awaitable[_limit_service_pb2.SetLimitRuleResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.SetLimitRuleResponse]:
+        """SetLimitRule limits an organisation, or a key, an end user, a model, or several of these together, of an organisation or a
+        tenant. All rules that match a request apply together, beside the tenant's own limits. Errors: ABORTED when the version is not
+        the current one; RESOURCE_EXHAUSTED (TOO_MANY) beyond 1,000 rules of an owner.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLimitRule(
+        self,
+        request: _limit_service_pb2.DeleteLimitRuleRequest,
+        context: _aio.ServicerContext[_limit_service_pb2.DeleteLimitRuleRequest, _abc.Awaitable[_limit_service_pb2.DeleteLimitRuleResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.DeleteLimitRuleResponse]:
+        """DeleteLimitRule ends a rule. Errors: NOT_FOUND when there is none; ABORTED when the version is not the current one."""
+
+    @_abc_1.abstractmethod
+    def ListLimitRules(
+        self,
+        request: _limit_service_pb2.ListLimitRulesRequest,
+        context: _aio.ServicerContext[_limit_service_pb2.ListLimitRulesRequest, _abc.Awaitable[_limit_service_pb2.ListLimitRulesResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.ListLimitRulesResponse]:
+        """ListLimitRules lists the rules of a tenant or an organisation, in the order of their subjects."""
 
 def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _aio.Server) -> None: ...

@@ -27,7 +27,7 @@ from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.common.v1 import usage_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tenantry/api/quota/v1/reservation_service.proto\x12\x15tenantry.api.quota.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xc9\x01\n\x07Receipt\x12\x13\n\x0breservation\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x13\n\x0bheld_tokens\x18\x07 \x01(\x03\x12\x30\n\x0creserve_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03mac\x18\t \x01(\x0c\"\x8a\x01\n\x13ReserveQuotaRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x03 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"x\n\x14ReserveQuotaResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x17RenewReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\"K\n\x18RenewReservationResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x18\x43ommitReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12,\n\x05usage\x18\x02 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\"0\n\x19\x43ommitReservationResponse\x12\x13\n\x0bsettled_now\x18\x01 \x01(\x08\"L\n\x19ReleaseReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\"2\n\x1aReleaseReservationResponse\x12\x14\n\x0creleased_now\x18\x01 \x01(\x08\x32\xc0\x04\n\x12ReservationService\x12}\n\x0cReserveQuota\x12*.tenantry.api.quota.v1.ReserveQuotaRequest\x1a+.tenantry.api.quota.v1.ReserveQuotaResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x89\x01\n\x10RenewReservation\x12..tenantry.api.quota.v1.RenewReservationRequest\x1a/.tenantry.api.quota.v1.RenewReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gateway\x12\x8c\x01\n\x11\x43ommitReservation\x12/.tenantry.api.quota.v1.CommitReservationRequest\x1a\x30.tenantry.api.quota.v1.CommitReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gateway\x12\x8f\x01\n\x12ReleaseReservation\x12\x30.tenantry.api.quota.v1.ReleaseReservationRequest\x1a\x31.tenantry.api.quota.v1.ReleaseReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tenantry/api/quota/v1/reservation_service.proto\x12\x15tenantry.api.quota.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tenantry/api/common/v1/access.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xc9\x01\n\x07Receipt\x12\x13\n\x0breservation\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x13\n\x0bheld_tokens\x18\x07 \x01(\x03\x12\x30\n\x0creserve_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03mac\x18\t \x01(\x0c\"\xc3\x01\n\x13ReserveQuotaRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x03 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x1a\n\x12input_price_micros\x18\x07 \x01(\x03\x12\x1b\n\x13output_price_micros\x18\x08 \x01(\x03\"\x94\x01\n\x14ReserveQuotaResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12held_output_tokens\x18\x03 \x01(\x03\"a\n\x17RenewReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\"g\n\x18RenewReservationResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12held_output_tokens\x18\x02 \x01(\x03\"y\n\x18\x43ommitReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12,\n\x05usage\x18\x02 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\"0\n\x19\x43ommitReservationResponse\x12\x13\n\x0bsettled_now\x18\x01 \x01(\x08\"L\n\x19ReleaseReservationRequest\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\"2\n\x1aReleaseReservationResponse\x12\x14\n\x0creleased_now\x18\x01 \x01(\x08\x32\xc0\x04\n\x12ReservationService\x12}\n\x0cReserveQuota\x12*.tenantry.api.quota.v1.ReserveQuotaRequest\x1a+.tenantry.api.quota.v1.ReserveQuotaResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x89\x01\n\x10RenewReservation\x12..tenantry.api.quota.v1.RenewReservationRequest\x1a/.tenantry.api.quota.v1.RenewReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gateway\x12\x8c\x01\n\x11\x43ommitReservation\x12/.tenantry.api.quota.v1.CommitReservationRequest\x1a\x30.tenantry.api.quota.v1.CommitReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gateway\x12\x8f\x01\n\x12ReleaseReservation\x12\x30.tenantry.api.quota.v1.ReleaseReservationRequest\x1a\x31.tenantry.api.quota.v1.ReleaseReservationResponse\"\x14\x90\x02\x02\xaa\xed\x18\r\x08\x03\x18\x02\"\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,21 +45,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIPT']._serialized_start=181
   _globals['_RECEIPT']._serialized_end=382
   _globals['_RESERVEQUOTAREQUEST']._serialized_start=385
-  _globals['_RESERVEQUOTAREQUEST']._serialized_end=523
-  _globals['_RESERVEQUOTARESPONSE']._serialized_start=525
-  _globals['_RESERVEQUOTARESPONSE']._serialized_end=645
-  _globals['_RENEWRESERVATIONREQUEST']._serialized_start=647
-  _globals['_RENEWRESERVATIONREQUEST']._serialized_end=721
-  _globals['_RENEWRESERVATIONRESPONSE']._serialized_start=723
-  _globals['_RENEWRESERVATIONRESPONSE']._serialized_end=798
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=800
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=921
-  _globals['_COMMITRESERVATIONRESPONSE']._serialized_start=923
-  _globals['_COMMITRESERVATIONRESPONSE']._serialized_end=971
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=973
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=1049
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=1051
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=1101
-  _globals['_RESERVATIONSERVICE']._serialized_start=1104
-  _globals['_RESERVATIONSERVICE']._serialized_end=1680
+  _globals['_RESERVEQUOTAREQUEST']._serialized_end=580
+  _globals['_RESERVEQUOTARESPONSE']._serialized_start=583
+  _globals['_RESERVEQUOTARESPONSE']._serialized_end=731
+  _globals['_RENEWRESERVATIONREQUEST']._serialized_start=733
+  _globals['_RENEWRESERVATIONREQUEST']._serialized_end=830
+  _globals['_RENEWRESERVATIONRESPONSE']._serialized_start=832
+  _globals['_RENEWRESERVATIONRESPONSE']._serialized_end=935
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=937
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=1058
+  _globals['_COMMITRESERVATIONRESPONSE']._serialized_start=1060
+  _globals['_COMMITRESERVATIONRESPONSE']._serialized_end=1108
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=1110
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=1186
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=1188
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=1238
+  _globals['_RESERVATIONSERVICE']._serialized_start=1241
+  _globals['_RESERVATIONSERVICE']._serialized_end=1817
 # @@protoc_insertion_point(module_scope)

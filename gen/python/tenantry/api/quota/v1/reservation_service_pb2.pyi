@@ -46,7 +46,7 @@ class Receipt(_message.Message):
     model: _builtins.str
     """model that the hold is for."""
     held_tokens: _builtins.int
-    """held_tokens is the ceiling: input plus most output tokens."""
+    """held_tokens is what was held at first: input plus output tokens, the most or what the tenant's answers are expected to need."""
     mac: _builtins.bytes
     """mac is HMAC-SHA-256 over the fields above."""
     @_builtins.property
@@ -86,6 +86,8 @@ class ReserveQuotaRequest(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
+    OUTPUT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     nonce: _builtins.str
     """nonce is made by the gateway, 16 to 64 characters, unique to the request."""
     model: _builtins.str
@@ -98,6 +100,12 @@ class ReserveQuotaRequest(_message.Message):
     """max_output_tokens is the most that the model may write, 0 or more."""
     request_id: _builtins.str
     """request_id is the gateway's id of the request, for an estimated entry."""
+    input_price_micros: _builtins.int
+    """input_price_micros is the model's price of a million input tokens in millionths of a US dollar, 0 to 10^12; more than 10^9 is held
+    as that, and settled as it is.
+    """
+    output_price_micros: _builtins.int
+    """output_price_micros is that of a million output tokens, likewise."""
     def __init__(
         self,
         *,
@@ -107,10 +115,12 @@ class ReserveQuotaRequest(_message.Message):
         input_tokens: _builtins.int = ...,
         max_output_tokens: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        input_price_micros: _builtins.int = ...,
+        output_price_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "model", b"model", "nonce", b"nonce", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "input_price_micros", b"input_price_micros", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "model", b"model", "nonce", b"nonce", "output_price_micros", b"output_price_micros", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,6 +134,9 @@ class ReserveQuotaResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    HELD_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    held_output_tokens: _builtins.int
+    """held_output_tokens is for how much output the hold is; a renewal that tells how much was written gets more."""
     @_builtins.property
     def receipt(self) -> Global___Receipt:
         """receipt is the right to settle."""
@@ -137,10 +150,11 @@ class ReserveQuotaResponse(_message.Message):
         *,
         receipt: Global___Receipt | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        held_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "held_output_tokens", b"held_output_tokens", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,6 +167,9 @@ class RenewReservationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    output_tokens: _builtins.int
+    """output_tokens is how much was written so far, 0 to 10^8."""
     @_builtins.property
     def receipt(self) -> Global___Receipt:
         """receipt as it was given."""
@@ -161,10 +178,11 @@ class RenewReservationRequest(_message.Message):
         self,
         *,
         receipt: Global___Receipt | None = ...,
+        output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_tokens", b"output_tokens", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,6 +195,9 @@ class RenewReservationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    HELD_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    held_output_tokens: _builtins.int
+    """held_output_tokens is for how much output the hold is now."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when the hold ends unless it is renewed."""
@@ -185,10 +206,11 @@ class RenewReservationResponse(_message.Message):
         self,
         *,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        held_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "held_output_tokens", b"held_output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,7 +70,8 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RenewReservation(self, request, context):
-        """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept.
+        """RenewReservation moves the end of a hold, and holds more output when what is written so far wants it. Errors: NOT_FOUND when it
+        was settled or swept; RESOURCE_EXHAUSTED when more is written than held and the limits admit no more: the answer must end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

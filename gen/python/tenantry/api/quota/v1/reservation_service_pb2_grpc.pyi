@@ -21,7 +21,9 @@ class ReservationServiceStub:
     RESOURCE_EXHAUSTED with QuotaFailure (which limits) and RetryInfo (when they would admit it).
     """
     RenewReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.RenewReservationRequest, _reservation_service_pb2.RenewReservationResponse]
-    """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept."""
+    """RenewReservation moves the end of a hold, and holds more output when what is written so far wants it. Errors: NOT_FOUND when it
+    was settled or swept; RESOURCE_EXHAUSTED when more is written than held and the limits admit no more: the answer must end.
+    """
     CommitReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.CommitReservationRequest, _reservation_service_pb2.CommitReservationResponse]
     """CommitReservation settles a hold with the true usage, which enters the ledger. The first settlement wins; again is the
     same as once. A valid receipt whose hold was swept is still recorded, and replaces the estimate.
@@ -48,7 +50,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.RenewReservationRequest,
         context: _aio.ServicerContext[_reservation_service_pb2.RenewReservationRequest, _abc.Awaitable[_reservation_service_pb2.RenewReservationResponse]],
     ) -> _abc.Awaitable[_reservation_service_pb2.RenewReservationResponse]:
-        """RenewReservation moves the end of a hold. Errors: NOT_FOUND when it was settled or swept."""
+        """RenewReservation moves the end of a hold, and holds more output when what is written so far wants it. Errors: NOT_FOUND when it
+        was settled or swept; RESOURCE_EXHAUSTED when more is written than held and the limits admit no more: the answer must end.
+        """
 
     @_abc_1.abstractmethod
     def CommitReservation(

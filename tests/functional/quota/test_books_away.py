@@ -1,0 +1,194 @@
+"""What quota does while the books are away: its share of every limit, for a while, and nothing that only the books know."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tenantry.api.quota.v1 import call_service_pb2 as call_pb
+from tenantry.api.quota.v1 import reservation_service_pb2 as pb
+from tenantry.api.quota.v1 import settlement_service_pb2 as settlement_pb
+from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
+from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
+from tenantry.quota.presence import StandbyTerms
+from tests.functional.quota.quota_room import Quota, serve
+from tests.harness.poll import until
+from tests.harness.room import caller_of
+from tests.harness.stores import RedisServer
+
+REPLICAS = 3
+REQUESTS = 90
+
+
+@pytest.fixture
+async def quota(own_books: RedisServer, tmp_path: Path) -> AsyncIterator[Quota]:
+    """One of three replicas, whose books the test stops and starts."""
+    async for running in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(REPLICAS, most_s=60.0)):
+        limits = {"requests_per_minute": REQUESTS, "request_burst": REQUESTS, "concurrent_requests": 1_000}
+        await running.override(running.acme.tenant, **limits)
+        yield running
+
+
+async def admitted(quota: Quota, tries: int) -> list[pb.Receipt]:
+    receipts: list[pb.Receipt] = []
+    for _ in range(tries):
+        try:
+            receipts.append(await quota.reserve(quota.acme, tokens=10))
+        except ResourceExhausted as refused:
+            assert refused.reason is Reason.REQUESTS_PER_MINUTE
+    return receipts
+
+
+async def settled(quota: Quota, count: int) -> dict[str, settlement_pb.SettledUsage]:
+    """What the ledger gets, once so many reservations are settled."""
+    found: dict[str, settlement_pb.SettledUsage] = {}
+
+    async def ask() -> AsyncIterator[settlement_pb.StreamSettledUsageRequest]:
+        yield settlement_pb.StreamSettledUsageRequest()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        stream = quota.settlements.StreamSettledUsage(ask())
+        async for batch in stream:
+            found |= {entry.reservation: entry for entry in batch.entries}
+            if len(found) >= count:
+                stream.cancel()
+                return found
+    return found
+
+
+async def is_there(quota: Quota) -> bool:
+    """What the health check says of the books."""
+    stub: Any = health_pb2_grpc.HealthStub(quota.room.channel())
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service="quota.books"))
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_replica_alone_admits_its_share_and_marks_it(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    receipts = await admitted(quota, REQUESTS)
+    # A rate of 30 a minute goes on meanwhile.
+    assert REQUESTS // REPLICAS <= len(receipts) <= REQUESTS // REPLICAS + 10
+    assert all(receipt.reservation.startswith("loc_") for receipt in receipts)
+
+
+async def test_a_refusal_names_the_share_that_is_reached(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    await admitted(quota, REQUESTS)
+    with pytest.raises(ResourceExhausted) as refused:
+        while True:
+            await quota.reserve(quota.acme, tokens=10)
+    assert f"{REQUESTS // REPLICAS} requests a minute" in refused.value.message
+
+
+async def test_what_was_settled_meanwhile_is_in_the_ledger_once_they_are_back(
+    quota: Quota, own_books: RedisServer
+) -> None:
+    before = await quota.reserve(quota.acme, tokens=10)
+    own_books.kill()
+    during = await quota.reserve(quota.acme, tokens=10)
+    assert await quota.commit(before, 7) and await quota.commit(during, 8)
+    assert not await quota.commit(before, 9), "the second settlement is none"
+    own_books.start()
+    entries = await settled(quota, 2)
+    assert {name: entry.usage.output_tokens for name, entry in entries.items()} == {
+        before.reservation: 7,
+        during.reservation: 8,
+    }
+    # And the hold that the books knew is free again.
+    await until(lambda: free_again(quota), within_s=10)
+
+
+async def free_again(quota: Quota) -> bool:
+    return (await quota.usage(quota.acme)).requests_running == 0
+
+
+async def test_they_are_used_again_within_two_seconds_of_their_return(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    assert (await quota.reserve(quota.acme)).reservation.startswith("loc_")
+    own_books.start()
+
+    async def from_the_books() -> bool:
+        return (await quota.reserve(quota.acme, tokens=1)).reservation.startswith("res_")
+
+    await until(from_the_books, within_s=2.0, every_s=0.1)
+
+
+async def test_the_health_check_says_that_they_are_away(quota: Quota, own_books: RedisServer) -> None:
+    await until(lambda: is_there(quota))
+    own_books.kill()
+    await quota.reserve(quota.acme)
+
+    async def away() -> bool:
+        return not await is_there(quota)
+
+    await until(away)
+    own_books.start()
+    await until(lambda: is_there(quota))
+
+
+async def test_budgets_of_days_and_months_are_closed(quota: Quota, own_books: RedisServer) -> None:
+    await quota.override(quota.acme.tenant, version=1, tokens_per_month=1_000_000)
+    await quota.reserve(quota.acme, tokens=10)
+    own_books.kill()
+    with pytest.raises(Unavailable) as refused:
+        await quota.reserve(quota.acme, tokens=10)
+    assert refused.value.retry_after_s
+    assert (await quota.reserve(quota.globex, tokens=10)).reservation.startswith("loc_")
+
+
+async def test_a_hold_of_another_replica_alone_is_settled_here(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    receipt = await quota.reserve(quota.acme, tokens=10)
+    release = pb.ReleaseReservationRequest(receipt=receipt)
+    assert (await quota.reservations.ReleaseReservation(release)).released_now
+    # This replica knows nothing of it any more, as if another had given it; the receipt is the right to settle.
+    assert await quota.commit(receipt, 5)
+    own_books.start()
+    assert receipt.reservation in await settled(quota, 1)
+
+
+async def test_calls_are_counted_alone_too(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    calls = CallServiceStub(quota.room.channel(service="gateway"))
+    with quota.room.calling(quota.acme):
+        await calls.AdmitCall(call_pb.AdmitCallRequest())
+
+
+async def test_after_the_stated_time_nothing_is_admitted(impatient: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    await impatient.reserve(impatient.acme)
+
+    async def closed() -> bool:
+        try:
+            await impatient.reserve(impatient.acme)
+        except Unavailable as refused:
+            return "0.3 s" in refused.message
+        return False
+
+    await until(closed)
+    own_books.start()
+    await until(lambda: admits(impatient), within_s=3)
+
+
+async def admits(quota: Quota) -> bool:
+    try:
+        return bool((await quota.reserve(quota.acme)).reservation)
+    except TenantryError:
+        return False
+
+
+async def test_another_tenants_local_receipt_is_refused_as_any(quota: Quota, own_books: RedisServer) -> None:
+    own_books.kill()
+    receipt = await quota.reserve(quota.acme, tokens=10)
+    forged = pb.Receipt()
+    forged.CopyFrom(receipt)
+    forged.reservation = receipt.reservation.replace("loc_", "res_")
+    with pytest.raises(TenantryError) as refused:
+        await quota.commit(forged)
+    assert refused.value.reason is Reason.RECEIPT_INVALID
+    with quota.room.calling(caller_of(quota.globex.tenant, quota.globex.organisation)), pytest.raises(TenantryError):
+        await quota.commit(receipt)
