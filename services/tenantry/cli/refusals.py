@@ -37,6 +37,8 @@ ADVICE = {
     "HANDLE_LOST": "try again",
     "REQUESTS_PER_MINUTE": "wait, or ask for a higher limit",
     "TOKENS_PER_MINUTE": "wait, ask for a shorter answer, or ask for a higher limit",
+    "TOKENS_BUDGET": "wait until the period ends, or ask for a larger budget",
+    "COST_BUDGET": "wait until the period ends, or ask for a larger budget",
     "CONCURRENT_REQUESTS": "wait until another request has ended",
     "OUTBOX_FULL": "have an operator start insight: the ledger does not read",
     "LARGER_THAN_LIMIT": "ask for a shorter answer, or for a higher limit",
