@@ -362,11 +362,14 @@ def _pool(queue: Queue) -> dict[str, str]:
     )
 
 
-def test_scripts_and_rules_of_the_queue_answer_alike(books_url: str) -> None:
+def test_scripts_and_rules_of_the_queue_answer_alike(books_url: str, effort: float) -> None:
     class There(Both):
         url = books_url
 
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     run_state_machine_as_test(
-        There, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=slow)
+        There,
+        settings=settings(
+            max_examples=int(60 * effort), stateful_step_count=40, deadline=None, suppress_health_check=slow
+        ),
     )
