@@ -38,8 +38,8 @@ _DUMP = Script(
     "dump",
     """
     local function flat(name, packed)
-      local out = {name}
-      for field, value in pairs(cmsgpack.unpack(packed)) do
+      local out, values = {name}, {cmsgpack.unpack(packed)}
+      for field, value in pairs(type(values[1]) == 'table' and values[1] or values) do
         out[#out + 1] = tostring(field)
         out[#out + 1] = type(value) == 'number' and string.format('%.0f', value) or tostring(value)
       end

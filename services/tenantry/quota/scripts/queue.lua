@@ -6,7 +6,7 @@
 --   2 orgs        zset    organisations in the order, by their counters
 --   3 tenants     zset    tenants in the order, by member: organisation, counter, tenant; all with score 0
 --   4 waiting     zset    waiting calls, by member: tenant, 9 less priority, number, ticket; all with score 0
---   5 tickets     hash    ticket -> {tenant, priority, input, deadline, size, number, backlog, granted or 0, counted}
+--   5 tickets     hash    ticket -> tenant, priority, input, deadline, size, number, backlog, granted or 0, counted
 --   6 accounts    hash    o+organisation and t+tenant -> their figures
 --   7 ends        zset    by the microsecond to look at each: k+ticket, t+tenant, w, x+ticket
 --   8 owing       zset    organisations by their weighted backlog
@@ -71,30 +71,30 @@ else
 end
 local organisations, tenants, tickets = {}, {}, {}
 
-function vtc.loaded(cache, name, key, field)
+function vtc.loaded(cache, name, field)
   if cache[name] == nil then
-    local packed = redis.call('HGET', key, field)
+    local packed = redis.call('HGET', ACCOUNTS, field)
     cache[name] = packed and cmsgpack.unpack(packed) or false
   end
   return cache[name]
 end
 
 function vtc.organisation_of(name)
-  return vtc.loaded(organisations, name, ACCOUNTS, 'o' .. name)
+  return vtc.loaded(organisations, name, 'o' .. name)
 end
 
 function vtc.tenant_of(name)
-  return vtc.loaded(tenants, name, ACCOUNTS, 't' .. name)
+  return vtc.loaded(tenants, name, 't' .. name)
 end
 
-local FIELDS = {'tenant', 'priority', 'input', 'deadline', 'size', 'number', 'backlog', 'granted', 'counted'}
-
+-- A ticket's values are packed one after the other: names would take as long again.
 function vtc.ticket_of(name)
   if tickets[name] == nil then
-    local parts = vtc.loaded(tickets, name, TICKETS, name)
-    local ticket = parts and {name = name}
-    for place, field in ipairs(parts and FIELDS or {}) do
-      ticket[field] = parts[place]
+    local packed, ticket = redis.call('HGET', TICKETS, name), false
+    if packed then
+      local tenant, priority, input, deadline, size, number, backlog, granted, counted = cmsgpack.unpack(packed)
+      ticket = {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
+        number = number, backlog = backlog, granted = granted, counted = counted}
     end
     tickets[name] = ticket
   end
@@ -102,21 +102,27 @@ function vtc.ticket_of(name)
 end
 
 function vtc.save_ticket(ticket)
-  local parts = {}
-  for place, field in ipairs(FIELDS) do
-    parts[place] = ticket[field]
-  end
   tickets[ticket.name] = ticket
-  redis.call('HSET', TICKETS, ticket.name, cmsgpack.pack(parts))
+  redis.call('HSET', TICKETS, ticket.name, cmsgpack.pack(ticket.tenant, ticket.priority, ticket.input, ticket.deadline,
+    ticket.size, ticket.number, ticket.backlog, ticket.granted, ticket.counted))
 end
 
 function vtc.finish()
-  for letter, cache in pairs({o = organisations, t = tenants}) do
-    for name, account in pairs(cache) do
-      if account then
-        redis.call('HSET', ACCOUNTS, letter .. name, cmsgpack.pack(account))
-      end
+  local changed = {}
+  for name, organisation in pairs(organisations) do
+    if organisation then
+      changed[#changed + 1] = 'o' .. name
+      changed[#changed + 1] = cmsgpack.pack(organisation)
     end
+  end
+  for name, tenant in pairs(tenants) do
+    if tenant then
+      changed[#changed + 1] = 't' .. name
+      changed[#changed + 1] = cmsgpack.pack(tenant)
+    end
+  end
+  if #changed > 0 then
+    redis.call('HSET', ACCOUNTS, unpack(changed))
   end
   redis.call('SET', STATE, cmsgpack.pack(pool))
 end
@@ -338,6 +344,7 @@ function vtc.keep(ticket)
     ends = math.min(ends, ticket.deadline)
   end
   redis.call('ZADD', ENDS, text(ends), 'k' .. ticket.name)
+  ticket.ends = ends
   return ends
 end
 
@@ -492,7 +499,9 @@ function vtc.wait_us(tenant, place)
     neighbours = organisation.ready + (parked and 1 or 0),
     weights = pool.weights + (parked and tenant.weight * THOUSAND or 0),
     organisation_gap = math.max(0, organisation.counter - vtc.least_organisation_counter()),
-    tenant_gap = math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
+    -- The only one in its organisation's order is the least: there is no need to look.
+    tenant_gap = not parked and organisation.ready == 1 and 0
+      or math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
   })
 end
 
@@ -508,8 +517,11 @@ function vtc.look(name, of)
     return {redis.call('ZSCORE', ENDS, 'x' .. name) and 3 or 4, 0, 0}
   end
   if ticket.granted > 0 then
-    return {1, tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
+    return {1, ticket.ends or tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
   end
-  local place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1
-  return {2, place, vtc.wait_us(vtc.tenant_of(of), place)}
+  local account, place = vtc.tenant_of(of), 1
+  if account.waiting > 1 then
+    place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1
+  end
+  return {2, place, vtc.wait_us(account, place)}
 end
