@@ -62,41 +62,55 @@ function vtc.server()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 
-local pool = redis.call('GET', STATE)
-if pool then
-  pool = cmsgpack.unpack(pool)
-else
-  pool = {epoch = FRESH, server = vtc.server(), used = 0, waiting = 0, number = 0, weights = 0, last = 0, last_org = '',
-    limit = 0, answered = 0, cut = 0, held = 0, calls = 0, hold = 0, ticks = 0, charge = 0}
+-- What is stored are values one after the other: with their names they would take twice as long to pack.
+
+function vtc.as_pool(epoch, server, used, waiting, number, weights, last, last_org, ...)
+  local limit, answered, cut, held, calls, hold, ticks, charge = ...
+  return {epoch = epoch, server = server, used = used, waiting = waiting, number = number, weights = weights, last = last,
+    last_org = last_org, limit = limit, answered = answered, cut = cut, held = held, calls = calls, hold = hold,
+    ticks = ticks, charge = charge}
 end
+
+function vtc.as_organisation(counter, members, ready, weights, backlog, last, last_tenant)
+  return {counter = counter, members = members, ready = ready, weights = weights, backlog = backlog, last = last,
+    last_tenant = last_tenant}
+end
+
+function vtc.as_tenant(org, weight, most, seen, counter, rest, running, waiting, backlog, ready)
+  return {org = org, weight = weight, most = most, seen = seen, counter = counter, rest = rest, running = running,
+    waiting = waiting, backlog = backlog, ready = ready}
+end
+
+function vtc.as_ticket(name, tenant, priority, input, deadline, size, number, backlog, granted, counted)
+  return {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
+    number = number, backlog = backlog, granted = granted, counted = counted}
+end
+
+local stored = redis.call('GET', STATE)
+local pool = stored and vtc.as_pool(cmsgpack.unpack(stored))
+  or vtc.as_pool(FRESH, vtc.server(), 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0)
 local organisations, tenants, tickets = {}, {}, {}
 
-function vtc.loaded(cache, name, field)
-  if cache[name] == nil then
-    local packed = redis.call('HGET', ACCOUNTS, field)
-    cache[name] = packed and cmsgpack.unpack(packed) or false
-  end
-  return cache[name]
-end
-
 function vtc.organisation_of(name)
-  return vtc.loaded(organisations, name, 'o' .. name)
+  if organisations[name] == nil then
+    local packed = redis.call('HGET', ACCOUNTS, 'o' .. name)
+    organisations[name] = packed and vtc.as_organisation(cmsgpack.unpack(packed)) or false
+  end
+  return organisations[name]
 end
 
 function vtc.tenant_of(name)
-  return vtc.loaded(tenants, name, 't' .. name)
+  if tenants[name] == nil then
+    local packed = redis.call('HGET', ACCOUNTS, 't' .. name)
+    tenants[name] = packed and vtc.as_tenant(cmsgpack.unpack(packed)) or false
+  end
+  return tenants[name]
 end
 
--- A ticket's values are packed one after the other: names would take as long again.
 function vtc.ticket_of(name)
   if tickets[name] == nil then
-    local packed, ticket = redis.call('HGET', TICKETS, name), false
-    if packed then
-      local tenant, priority, input, deadline, size, number, backlog, granted, counted = cmsgpack.unpack(packed)
-      ticket = {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
-        number = number, backlog = backlog, granted = granted, counted = counted}
-    end
-    tickets[name] = ticket
+    local packed = redis.call('HGET', TICKETS, name)
+    tickets[name] = packed and vtc.as_ticket(name, cmsgpack.unpack(packed)) or false
   end
   return tickets[name]
 end
@@ -109,22 +123,25 @@ end
 
 function vtc.finish()
   local changed = {}
-  for name, organisation in pairs(organisations) do
-    if organisation then
+  for name, one in pairs(organisations) do
+    if one then
       changed[#changed + 1] = 'o' .. name
-      changed[#changed + 1] = cmsgpack.pack(organisation)
+      changed[#changed + 1] = cmsgpack.pack(one.counter, one.members, one.ready, one.weights, one.backlog, one.last,
+        one.last_tenant)
     end
   end
-  for name, tenant in pairs(tenants) do
-    if tenant then
+  for name, one in pairs(tenants) do
+    if one then
       changed[#changed + 1] = 't' .. name
-      changed[#changed + 1] = cmsgpack.pack(tenant)
+      changed[#changed + 1] = cmsgpack.pack(one.org, one.weight, one.most, one.seen, one.counter, one.rest, one.running,
+        one.waiting, one.backlog, one.ready)
     end
   end
   if #changed > 0 then
     redis.call('HSET', ACCOUNTS, unpack(changed))
   end
-  redis.call('SET', STATE, cmsgpack.pack(pool))
+  redis.call('SET', STATE, cmsgpack.pack(pool.epoch, pool.server, pool.used, pool.waiting, pool.number, pool.weights,
+    pool.last, pool.last_org, pool.limit, pool.answered, pool.cut, pool.held, pool.calls, pool.hold, pool.ticks, pool.charge))
 end
 
 function vtc.tell(name, granted)
@@ -353,11 +370,10 @@ function vtc.account(org, name, weight, most)
   local tenant = vtc.tenant_of(name)
   if not tenant then
     if not vtc.organisation_of(org) then
-      organisations[org] = {counter = 0, members = 0, ready = 0, weights = 0, backlog = 0, last = 0, last_tenant = ''}
+      organisations[org] = vtc.as_organisation(0, 0, 0, 0, 0, 0, '')
     end
     organisations[org].members = organisations[org].members + 1
-    tenant = {org = org, weight = weight, most = most, counter = 0, rest = 0, running = 0, waiting = 0, backlog = 0,
-      ready = false}
+    tenant = vtc.as_tenant(org, weight, most, now, 0, 0, 0, 0, 0, false)
     tenants[name] = tenant
     redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
   else

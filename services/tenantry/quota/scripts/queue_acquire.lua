@@ -40,8 +40,7 @@ local function acquire()
   end
   vtc.account(org, tenant, weight, most)
   pool.number = pool.number + 1
-  local ticket = {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
-    number = pool.number, backlog = 0, granted = 0, counted = 0}
+  local ticket = vtc.as_ticket(name, tenant, priority, input, deadline, size, pool.number, 0, 0, 0)
   if pool.waiting == 0 and vtc.tenant_of(tenant).running < most and vtc.fits(size) then
     pass(ticket)
   else

@@ -1,0 +1,2 @@
+class Herd: pass
+def on_the_service(): pass
