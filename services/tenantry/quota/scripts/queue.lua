@@ -34,11 +34,7 @@ local news = {}
 -- The rules. In a table, since each local that functions share costs a call's time once a function.
 local vtc = {}
 
--- A number as Redis should read it: Lua would write large ones as 1e+15. Of equal width, numbers sort as they count.
-local function text(number)
-  return string.format('%.0f', number)
-end
-
+-- Of equal width, numbers sort as they count. (Arguments of commands are written in full by Redis itself.)
 local function wide(number)
   return string.format('%016.0f', number)
 end
@@ -289,7 +285,7 @@ function vtc.place(name)
   if ready then
     vtc.lift(tenant, organisation)
     if organisation.ready == 0 then
-      redis.call('ZADD', ORGS, text(organisation.counter), org)
+      redis.call('ZADD', ORGS, organisation.counter, org)
     end
     redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
     organisation.ready = organisation.ready + 1
@@ -325,7 +321,7 @@ function vtc.charge(ticket, amount)
     redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
   end
   if organisation.ready > 0 then
-    redis.call('ZADD', ORGS, text(organisation.counter), tenant.org)
+    redis.call('ZADD', ORGS, organisation.counter, tenant.org)
   end
 end
 
@@ -349,7 +345,7 @@ function vtc.owe(name, tenant, amount)
     redis.call('ZADD', BACKLOGS, 0, prefix .. wide(tenant.backlog) .. name)
   end
   if organisation.backlog > 0 then
-    redis.call('ZADD', OWING, text(organisation.backlog), tenant.org)
+    redis.call('ZADD', OWING, organisation.backlog, tenant.org)
   else
     redis.call('ZREM', OWING, tenant.org)
   end
@@ -360,7 +356,7 @@ function vtc.keep(ticket)
   if ticket.granted == 0 and ticket.deadline > 0 then
     ends = math.min(ends, ticket.deadline)
   end
-  redis.call('ZADD', ENDS, text(ends), 'k' .. ticket.name)
+  redis.call('ZADD', ENDS, ends, 'k' .. ticket.name)
   ticket.ends = ends
   return ends
 end
@@ -375,7 +371,7 @@ function vtc.account(org, name, weight, most)
     organisations[org].members = organisations[org].members + 1
     tenant = vtc.as_tenant(org, weight, most, now, 0, 0, 0, 0, 0, false)
     tenants[name] = tenant
-    redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
+    redis.call('ZADD', ENDS, now + IDLE_US, 't' .. name)
   else
     local organisation = vtc.organisation_of(tenant.org)
     if tenant.ready then
@@ -469,7 +465,7 @@ function vtc.forget_idle(name)
   local tenant = vtc.tenant_of(name)
   local idle_at = (tenant.waiting > 0 or tenant.running > 0) and now + IDLE_US or tenant.seen + IDLE_US
   if idle_at > now then
-    redis.call('ZADD', ENDS, text(idle_at), 't' .. name)
+    redis.call('ZADD', ENDS, idle_at, 't' .. name)
     return
   end
   local org, organisation = tenant.org, vtc.organisation_of(tenant.org)
@@ -490,7 +486,7 @@ end
 
 -- Look at up to `most` things whose time has come, then grant what fits.
 function vtc.sweep(most)
-  local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', text(now), 'LIMIT', 0, most)
+  local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, most)
   for _, member in ipairs(due) do
     local kind, name = string.sub(member, 1, 1), string.sub(member, 2)
     redis.call('ZREM', ENDS, member)

@@ -59,7 +59,7 @@ local function acquire()
       if victim == name then
         return {3, answer[3]}
       end
-      redis.call('ZADD', ENDS, text(now + REMEMBER_US), 'x' .. victim)
+      redis.call('ZADD', ENDS, now + REMEMBER_US, 'x' .. victim)
       vtc.tell(victim, 0)
     end
   end
