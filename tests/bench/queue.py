@@ -20,7 +20,7 @@ from tenantry.kit.owner import Pool
 from tenantry.kit.redis import Redis, connect
 from tenantry.quota.slot import Call, Granted, How, PoolSettings, QueueTerms, Waiting
 from tenantry.quota.store_redis_queue import RedisQueues
-from tests.bench.herd import Herd, on_the_service
+from tests.bench.herd import on_the_service
 from tests.bench.load import median
 from tests.bench.report import FULL, Report
 from tests.harness import stores
@@ -154,7 +154,12 @@ async def _measure(url: str, tenants: int, times: int) -> Costs:
         await redis.close()
 
 
-def run(*, sizes: tuple[int, ...] = SIZES, times: int = 5_000 if FULL else 2_000) -> Report:
+def run(
+    *,
+    sizes: tuple[int, ...] = SIZES,
+    times: int = 5_000 if FULL else 2_000,
+    herds: Callable[[Report], None] = on_the_service,
+) -> Report:
     """The benchmark. Small numbers try it out without measuring anything."""
     report = Report(
         ("backlogged tenants", "enqueue", "charge", "settle and grant", "grant at once", "memory a waiting call")
@@ -173,4 +178,5 @@ def run(*, sizes: tuple[int, ...] = SIZES, times: int = 5_000 if FULL else 2_000
         at_least, at_most = getattr(least, f"{name}_us"), getattr(most, f"{name}_us")
         report.goal(f"{name} ≤ {MOST_US:.0f} µs at {sizes[-1]:,}", at_most <= MOST_US)
         report.goal(f"{name} grows as log n", at_most <= MOST_GROWTH * at_least)
+    herds(report)
     return report
