@@ -44,6 +44,8 @@ from tests.harness.room import Served, caller_of, served, service_token
 ACQUIRE = "/tenantry.api.quota.v1.FairQueueService/AcquireSlot"
 OPERATOR = caller_of("", "", scopes={"limits.write"})
 _TIMEOUT_S = 600.0
+# A herd waits in as many streams: quota's TENANTRY_MAX_CONCURRENT_CALLS, whose usual value is 4,096, is to be as large.
+MOST_CALLS = 16_384
 # Streams of one connection take turns at its socket.
 _CONNECTIONS = 4
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
@@ -160,7 +162,8 @@ async def replicas(number: int) -> AsyncIterator[Replicas]:
 
 async def _serve(books: str, state: Path, name: str) -> None:
     settings = Settings(books, f"sqlite:///{state}/quota.db", state / "quota.key")
-    async with served(Hosted("quota", server.build, settings), state=state / name, kind="network") as room:
+    hosted = Hosted("quota", server.build, settings)
+    async with served(hosted, state=state / name, kind="network", max_concurrent_calls=MOST_CALLS) as room:
         # As every process of the mesh does when it has started.
         gc.collect()
         gc.freeze()
