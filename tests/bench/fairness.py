@@ -40,7 +40,11 @@ def bound(longest_input: int) -> float:
 
 
 def run(
-    *, workloads: tuple[Workload, ...] = WORKLOADS, real_figures: tuple[int, ...] = REAL_FIGURES, seconds: float = 600
+    *,
+    workloads: tuple[Workload, ...] = WORKLOADS,
+    real_figures: tuple[int, ...] = REAL_FIGURES,
+    seconds: float = 600,
+    traces: tuple[str, ...] = ("conv", "code"),
 ) -> Report:
     """The benchmark. Small numbers try it out: `seconds` is how much of a workload the real service gets."""
     report = Report(("workload", "order", "largest difference", "the paper's", "while backlogged", "bound"))
@@ -51,7 +55,7 @@ def run(
     _weights(report)
     if real_figures:
         _real_weights(seconds, report)
-    for name in ("conv", "code"):
+    for name in traces:
         file = DATA / f"azure-llm-2023-{name}.csv.gz"
         if file.exists():
             _flood(name, recorded(file), report)
