@@ -75,17 +75,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A running replica, and connections to it."""
+    """A running replica, connections to it, and what a call of models carries: one token for all, as in a mesh."""
 
     pid: int
     room: Served
     channels: Sequence[aio.Channel]
+    metadata: tuple[tuple[str, str], ...]
 
     async def wait(self, begin: pb.SlotBegin, turn: int = 0, queued: asyncio.Event | None = None) -> Place:
         """Returns when the place is granted; raises `aio.AioRpcError` when it is refused. `queued` is set at the first word."""
         stream: Any = self.channels[turn % len(self.channels)].stream_stream(
             ACQUIRE, pb.AcquireSlotRequest.SerializeToString, pb.AcquireSlotResponse.FromString
-        )(metadata=self._metadata(), timeout=_TIMEOUT_S)
+        )(metadata=self.metadata, timeout=_TIMEOUT_S)
         await stream.write(pb.AcquireSlotRequest(begin=begin))
         while True:
             answer = await stream.read()
@@ -96,9 +97,6 @@ class Replica:
                 queued.set()
             if answer.HasField("granted"):
                 return Place(stream)
-
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return ((call.SERVICE, service_token(self.room.key, "models")), (call.REQUEST_ID, "req_1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,8 @@ async def replicas(number: int) -> AsyncIterator[Replicas]:
             for channel in channels:
                 stack.push_async_callback(channel.close)
                 await ready(channel)
-            running.append(Replica(pid, room, channels))
+            metadata = ((call.SERVICE, service_token(key, "models")), (call.REQUEST_ID, "req_1"))
+            running.append(Replica(pid, room, channels, metadata))
         yield Replicas(running)
 
 
