@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": "audit:app",
     "usage": "usage:usage",
     "limits": "limits:app",
+    "top": "top:top",
     "trace": "traces:trace",
 }
 

@@ -1,0 +1,190 @@
+"""`tenantry top`: who runs and who waits in the pools of providers' capacity, and what is used of their limits."""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import grpc
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tenantry.api.models.v1 import model_service_pb2 as model_pb
+from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
+from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
+from tenantry.api.quota.v1 import queue_service_pb2 as pb
+from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
+from tenantry.api.quota.v1.queue_service_pb2_grpc import FairQueueServiceStub
+from tenantry.cli.connection import Connection
+from tenantry.cli.options import Address, Key, Tenant, connected
+from tenantry.cli.output import as_dict, clean, console, is_terminal
+from tenantry.cli.refusals import fail
+
+_MOST_POOLS = 20
+# Tenants of a pool that a terminal shows, and tenants whose limits are asked for.
+_MOST_TENANTS = 20
+_WITHIN_S = 10.0
+_COLUMNS = ("tenant", "running", "of all", "waiting", "due", "expected wait", "requests used", "tokens used")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A pool at one moment; `used` are parts of the tenants' limits of requests and of tokens, by tenant."""
+
+    pool: str
+    queue: pb.WatchQueueResponse
+    used: dict[str, tuple[float, float]]
+
+    @property
+    def running(self) -> int:
+        return sum(row.running for row in self.queue.rows)
+
+
+def top(
+    pool: Annotated[list[str] | None, typer.Option(help="This pool, PROVIDER:MODEL. May be repeated.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two looks.")] = 2.0,
+    address: Address = None,
+    key: Key = None,
+    tenant: Tenant = None,
+) -> None:
+    """Show who runs and who waits: an operator sees all tenants, a tenant's admin its own. Ctrl-C ends it."""
+    connection = connected(address, key, tenant)
+    pools = pool or _pools(connection, tenant or "")
+    if not pools:
+        fail("there is no pool to look at", "name one with --pool, such as --pool openai:gpt-5")
+    try:
+        if once or not is_terminal():
+            _print(connection, pools, tenant or "", 0.0 if once else every)
+        else:
+            _draw(connection, pools, tenant or "", every)
+    except KeyboardInterrupt:
+        return  # how it is meant to end
+
+
+def _print(connection: Connection, pools: Sequence[str], tenant: str, every_s: float) -> None:
+    """Looks as they come: JSON, or tables one below the other. Without `every_s`, one."""
+    while True:
+        seen = _look(connection, pools, tenant)
+        if is_terminal():
+            console.print(_view(seen))
+        else:
+            for line in _lines(seen):
+                print(json.dumps(line), flush=True)
+        if not every_s:
+            return
+        time.sleep(every_s)
+
+
+def _draw(connection: Connection, pools: Sequence[str], tenant: str, every_s: float) -> None:
+    with Live(_view(_look(connection, pools, tenant)), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(every_s)
+            live.update(_view(_look(connection, pools, tenant)), refresh=True)
+
+
+def _pools(connection: Connection, tenant: str) -> list[str]:
+    """The pools that were set; for those who may not list them, those of the models that they can reach."""
+    request: Any = pb.ListPoolsRequest()
+    try:
+        names = [one.name for one in connection.pages(FairQueueServiceStub, "ListPools", request, "pools")]
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.PERMISSION_DENIED:
+            raise
+        names = sorted({name for model in _models(connection) for name in _names_of(model, tenant)})
+    if len(names) > _MOST_POOLS:
+        fail(f"there are {len(names)} pools", f"name up to {_MOST_POOLS} of them with --pool")
+    return names
+
+
+def _models(connection: Connection) -> Iterable[model_pb.Model]:
+    return connection.pages(ModelServiceStub, "ListModels", model_pb.ListModelsRequest(), "models")
+
+
+def _names_of(model: model_pb.Model, tenant: str) -> list[str]:
+    """The names that models gives to the pools of a model: all tenants', and one's own. What runs in this process has none."""
+    if model.provider == model_pb.PROVIDER_EXTRACTIVE:
+        return []
+    provider = model_pb.Provider.Name(model.provider).removeprefix("PROVIDER_").lower()
+    shared, owner = f"{provider}:{model.provider_model}", model.tenant or tenant
+    return [*([] if model.tenant else [shared]), *([f"{owner}/{shared}"] if owner else [])]
+
+
+def _look(connection: Connection, pools: Sequence[str], tenant: str) -> list[_Seen]:
+    queues = {name: _first(connection, pb.WatchQueueRequest(pool=name, tenant=tenant)) for name in pools}
+    busiest = sorted(
+        (row for queue in queues.values() for row in queue.rows), key=lambda row: -(row.waiting + row.running)
+    )
+    shown = list(dict.fromkeys(row.tenant for row in busiest))[:_MOST_TENANTS]
+    used = {name: part for name in shown if (part := _used(connection, name)) is not None}
+    return [_Seen(name, queue, used) for name, queue in queues.items()]
+
+
+def _first(connection: Connection, request: pb.WatchQueueRequest) -> pb.WatchQueueResponse:
+    stream = connection.call(FairQueueServiceStub, "WatchQueue", request, timeout_s=_WITHIN_S)
+    try:
+        return next(stream)
+    finally:
+        stream.cancel()
+
+
+def _used(connection: Connection, tenant: str) -> tuple[float, float] | None:
+    """How much of its limits of requests and of tokens the tenant uses: of each, the one that is nearest to its end."""
+    request = limit_pb.GetQuotaUsageRequest(tenant=tenant)
+    try:
+        uses = connection.call(LimitServiceStub, "GetQuotaUsage", request, timeout_s=_WITHIN_S).uses
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:  # it was deleted, and its last calls run
+            return None
+        raise
+    parts = [(use.measure, use.used / (use.burst or use.limit)) for use in uses if use.burst or use.limit]
+    requests, tokens = (
+        max((part for measure, part in parts if what in measure), default=0.0) for what in ("requests", "tokens")
+    )
+    return requests, tokens
+
+
+def _lines(seen: Sequence[_Seen]) -> Iterable[dict[str, Any]]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    for one in seen:
+        for row in one.queue.rows:
+            requests, tokens = one.used.get(row.tenant, (None, None))
+            line = {"time": now, "pool": one.pool, **as_dict(row), "requests_used": requests, "tokens_used": tokens}
+            if one.queue.HasField("pool"):
+                line["running_share"] = row.running / one.running if one.running else 0.0
+            yield line
+
+
+def _view(seen: Sequence[_Seen]) -> Group:
+    parts: list[Text | Table] = []
+    for one in seen:
+        use = one.queue.pool
+        state = f"  {use.in_use} of {use.room} in use, {use.waiting} waiting" if one.queue.HasField("pool") else ""
+        parts += [Text.assemble((clean(one.pool), "bold"), state), _table(one), Text()]
+    return Group(*parts[:-1])
+
+
+def _table(seen: _Seen) -> Table | Text:
+    if not seen.queue.rows:
+        return Text("  nobody runs or waits", "dim")
+    table = Table("  " + _COLUMNS[0], box=None, header_style="bold")
+    for column in _COLUMNS[1:]:
+        table.add_column(column, justify="right")
+    for row in seen.queue.rows[:_MOST_TENANTS]:
+        part = f"{row.running / seen.running:.0%}" if seen.queue.HasField("pool") and seen.running else ""
+        wait = f"{row.expected_wait.ToMilliseconds() / 1000:.1f} s" if row.HasField("expected_wait") else ""
+        due = f"{row.share:.0%}" if row.waiting else ""
+        used = [_percent(value) for value in seen.used.get(row.tenant, ())]
+        table.add_row(Text("  " + clean(row.tenant)), str(row.running), part, str(row.waiting), due, wait, *used)
+    if (more := len(seen.queue.rows) - _MOST_TENANTS) > 0:
+        table.add_row(Text(f"  and {more} more", "dim"))
+    return table
+
+
+def _percent(part: float) -> Text:
+    return Text(f"{part:.0%}", "red" if part >= 1 else "yellow" if part >= 0.8 else "")
