@@ -88,17 +88,22 @@ async def test_without_the_scope_it_is_refused_in_a_sentence(operator: Command, 
 async def test_ctrl_c_ends_it_cleanly(operator: Command, keys: TenantKeys, pool: Crowd, where: str) -> None:
     pool.call(keys.key)
     await until(lambda: len(pool.server.requests) == 1, 20)
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell in the background may have told us otherwise
     environment = operator.environment | ({"FORCE_COLOR": "1"} if where == "terminal" else {})
     arguments = operator.arguments(f"top --every 0.5 --pool {pool.pool}")
+    lines, status, err = await asyncio.to_thread(interrupted, arguments, environment)
+    assert (status, err) == (0, "")
+    if where == "pipe":
+        assert [json.loads(line)["tenant"] for line in lines] == [keys.tenant] * 2
+
+
+def interrupted(arguments: list[str], environment: dict[str, str]) -> tuple[list[str], int, str]:
+    """Two lines of the command, and how it ends at Ctrl-C."""
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell in the background may have told us otherwise
     with subprocess.Popen(
         arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
     ) as process:
         assert process.stdout is not None
-        for _ in range(2):
-            line = await asyncio.to_thread(process.stdout.readline)
-            if where == "pipe":
-                assert json.loads(line)["tenant"] == keys.tenant
+        lines = [process.stdout.readline() for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        _, err = await asyncio.to_thread(process.communicate, timeout=10)
-    assert (process.returncode, err) == (0, "")
+        _, err = process.communicate(timeout=10)
+    return lines, process.returncode, err
