@@ -27,6 +27,7 @@ COMMANDS = {
     "usage": "usage:usage",
     "limits": "limits:app",
     "top": "top:top",
+    "simulate": "simulate:simulated",
     "trace": "traces:trace",
 }
 

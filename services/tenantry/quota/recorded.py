@@ -55,6 +55,8 @@ def read(lines: Iterable[str]) -> tuple[list[Arrival], list[Wrong]]:
                 raise ValueError(f"is one more than {MOST_REQUESTS:,} requests")
             elif cells:
                 arrivals.append((rows.line_num, _arrival(cells, columns)))
+        except UnicodeError:
+            raise
         except (ValueError, csv.Error) as error:
             wrong.append(Wrong(rows.line_num, str(error)))
             if columns is None or len(arrivals) == MOST_REQUESTS:
