@@ -24,8 +24,9 @@ _TOKENS_A_CHARGE = 16
 # In virtual time nobody goes away, so that nothing has to be renewed.
 _TERMS = QueueTerms(lease_us=2**50, idle_us=2**50, remember_us=1)
 _EVERYBODY = "everybody"
-_FULL = "queue_full"
-_REFUSED: Mapping[type[Answer], str] = {Late: "queue_late", Dropped: _FULL, TooLarge: "larger_than_pool"}
+_ARRIVES, _GIVES_UP = -1, -2
+_FULL, _LATE = "queue_full", "queue_late"
+_REFUSED: Mapping[type[Answer], str] = {Late: _LATE, Dropped: _FULL, TooLarge: "larger_than_pool"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,7 +79,8 @@ class Fate:
 
 @dataclass(slots=True)
 class _Run:
-    """A simulation under way. Events are (microsecond, number, ticket, tokens written): an arrival has none yet (-1)."""
+    """A simulation under way. Events are (microsecond, number, ticket, tokens written), or in place of these that it arrives (-1)
+    or has no more patience (-2)."""
 
     settings: PoolSettings
     provider: Provider
@@ -95,11 +97,13 @@ class _Run:
         for number, arrival in enumerate(arrivals):
             ticket = f"{number:08}"
             self.fates[ticket] = Fate(arrival)
-            self._later(arrival.at_s, ticket, -1)
+            self._later(arrival.at_s, ticket, _ARRIVES)
         while self.events:
             now_us, _, ticket, written = heappop(self.events)
-            if written < 0:
+            if written == _ARRIVES:
                 self._arrive(now_us, ticket)
+            elif written == _GIVES_UP:
+                self._give_up(now_us, ticket)
             else:
                 self._write(now_us, ticket, written)
             news, self.queue.news = self.queue.news, []
@@ -122,6 +126,17 @@ class _Run:
             self._begin(now_us, ticket)
         elif not isinstance(answer, Waiting):
             self._leave(now_us, ticket, _REFUSED[type(answer)])
+        elif arrival.patience_s:
+            self._later(arrival.at_s + arrival.patience_s, ticket, _GIVES_UP)
+
+    def _give_up(self, now_us: int, ticket: str) -> None:
+        fate = self.fates[ticket]
+        if fate.granted_s is None and fate.left_s is None:
+            self.queue.release(now_us, ticket, self._tenant(fate), 0, How.FAILED, 0, self.settings)
+            self._leave(now_us, ticket, _LATE)
+
+    def _tenant(self, fate: Fate) -> str:
+        return fate.arrival.tenant if self.fair else _EVERYBODY
 
     def _leave(self, now_us: int, ticket: str, refused: str) -> None:
         fate = self.fates[ticket]
@@ -160,7 +175,7 @@ class _Run:
 
     def _write(self, now_us: int, ticket: str, written: int) -> None:
         fate = self.fates[ticket]
-        tenant = fate.arrival.tenant if self.fair else _EVERYBODY
+        tenant = self._tenant(fate)
         if written == fate.arrival.output_tokens:
             fate.ended_s = _seconds(now_us)
             self.queue.release(now_us, ticket, tenant, written, How.OK, 0, self.settings)

@@ -75,6 +75,15 @@ def test_what_the_queue_refuses_is_named_and_each_fate_is_counted_once() -> None
     assert len(told) == len(arrivals)
 
 
+@pytest.mark.parametrize("fair", [True, False])
+def test_nobody_waits_for_longer_than_its_patience_and_who_gives_up_leaves_no_place_behind(fair: bool) -> None:
+    arrivals = [Arrival(number / 100, "ab"[number % 2], 10, 50, patience_s=2.0) for number in range(100)]
+    fates = simulate([*arrivals, Arrival(60, "a", 10, 10)], SEATS, PROVIDER, fair=fair)
+    assert all((fate.wait_s or 0.0) <= 2.0 for fate in fates)
+    assert set(refused(fates)) == {"", "queue_late"} and fates[-1].wait_s == 0.0
+    assert all((fate.granted_s is None) == bool(fate.refused) for fate in fates)
+
+
 def test_outcomes_say_what_each_tenant_got_against_what_its_weight_is_due() -> None:
     members = {"a": Member("one", 1), "b": Member("one", 3), "c": Member("two", 2)}
     arrivals = sorted(arrival for tenant in members for arrival in every(0.05, tenant, 400))
