@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import grpc
@@ -25,7 +26,7 @@ from tenantry.cli.options import Address, Key, Tenant, connected
 from tenantry.cli.output import as_dict, clean, console, is_terminal
 from tenantry.cli.refusals import fail
 
-_MOST_POOLS = 20
+_MOST_POOLS = 100
 # Tenants of a pool that a terminal shows, and tenants whose limits are asked for.
 _MOST_TENANTS = 20
 _WITHIN_S = 10.0
@@ -44,6 +45,13 @@ class _Seen:
     def running(self) -> int:
         return sum(row.running for row in self.queue.rows)
 
+    @property
+    def waiting(self) -> int:
+        return sum(row.waiting for row in self.queue.rows)
+
+
+_Look = Callable[[], Sequence[_Seen]]
+
 
 def top(
     pool: Annotated[list[str] | None, typer.Option(help="This pool, PROVIDER:MODEL. May be repeated.")] = None,
@@ -54,45 +62,38 @@ def top(
     tenant: Tenant = None,
 ) -> None:
     """Show who runs and who waits: an operator sees all tenants, a tenant's admin its own. Ctrl-C ends it."""
-    connection = connected(address, key, tenant)
-    pools = pool or _pools(connection, tenant or "")
-    if not pools:
-        fail("there is no pool to look at", "name one with --pool, such as --pool openai:gpt-5")
+    look = partial(_look, connected(address, key, tenant), pool or (), tenant or "")
     try:
-        if once or not is_terminal():
-            _print(connection, pools, tenant or "", 0.0 if once else every)
+        if is_terminal():
+            _draw(look, 0.0 if once else every)
         else:
-            _draw(connection, pools, tenant or "", every)
+            _print(look, 0.0 if once else every)
     except KeyboardInterrupt:
         return  # how it is meant to end
 
 
-def _print(connection: Connection, pools: Sequence[str], tenant: str, every_s: float) -> None:
-    """Looks as they come: JSON, or tables one below the other. Without `every_s`, one."""
+def _print(look: _Look, every_s: float) -> None:
+    """JSON lines; without `every_s`, of one look."""
     while True:
-        seen = _look(connection, pools, tenant)
-        if is_terminal():
-            console.print(_view(seen))
-        else:
-            for line in _lines(seen):
-                print(json.dumps(line), flush=True)
+        for line in _lines(look()):
+            print(json.dumps(line), flush=True)
         if not every_s:
             return
         time.sleep(every_s)
 
 
-def _draw(connection: Connection, pools: Sequence[str], tenant: str, every_s: float) -> None:
-    with Live(_view(_look(connection, pools, tenant)), console=console, auto_refresh=False) as live:
-        while True:
+def _draw(look: _Look, every_s: float) -> None:
+    """Tables in the same place; without `every_s`, once."""
+    with Live(_view(look()), console=console, auto_refresh=False) as live:
+        while every_s:
             time.sleep(every_s)
-            live.update(_view(_look(connection, pools, tenant)), refresh=True)
+            live.update(_view(look()), refresh=True)
 
 
 def _pools(connection: Connection, tenant: str) -> list[str]:
-    """The pools that were set; for those who may not list them, those of the models that they can reach."""
-    request: Any = pb.ListPoolsRequest()
+    """The pools in use and those that were set; for those who may not list them, those of the models that they can reach."""
     try:
-        names = [one.name for one in connection.pages(FairQueueServiceStub, "ListPools", request, "pools")]
+        names = sorted({name for in_use in (True, False) for name in _listed(connection, in_use)})
     except grpc.RpcError as error:
         if error.code() != grpc.StatusCode.PERMISSION_DENIED:
             raise
@@ -100,6 +101,11 @@ def _pools(connection: Connection, tenant: str) -> list[str]:
     if len(names) > _MOST_POOLS:
         fail(f"there are {len(names)} pools", f"name up to {_MOST_POOLS} of them with --pool")
     return names
+
+
+def _listed(connection: Connection, in_use: bool) -> list[str]:
+    request: Any = pb.ListPoolsRequest(in_use=in_use)
+    return [one.name for one in connection.pages(FairQueueServiceStub, "ListPools", request, "pools")]
 
 
 def _models(connection: Connection) -> Iterable[model_pb.Model]:
@@ -116,13 +122,15 @@ def _names_of(model: model_pb.Model, tenant: str) -> list[str]:
 
 
 def _look(connection: Connection, pools: Sequence[str], tenant: str) -> list[_Seen]:
-    queues = {name: _first(connection, pb.WatchQueueRequest(pool=name, tenant=tenant)) for name in pools}
+    """These pools, all without a name, the longest queues first."""
+    names = pools or _pools(connection, tenant)
+    queues = {name: _first(connection, pb.WatchQueueRequest(pool=name, tenant=tenant)) for name in names}
     busiest = sorted(
         (row for queue in queues.values() for row in queue.rows), key=lambda row: -(row.waiting + row.running)
     )
     shown = list(dict.fromkeys(row.tenant for row in busiest))[:_MOST_TENANTS]
     used = {name: part for name in shown if (part := _used(connection, name)) is not None}
-    return [_Seen(name, queue, used) for name, queue in queues.items()]
+    return sorted((_Seen(name, queue, used) for name, queue in queues.items()), key=lambda one: -one.waiting)
 
 
 def _first(connection: Connection, request: pb.WatchQueueRequest) -> pb.WatchQueueResponse:
@@ -161,6 +169,8 @@ def _lines(seen: Sequence[_Seen]) -> Iterable[dict[str, Any]]:
 
 
 def _view(seen: Sequence[_Seen]) -> Group:
+    if not seen:
+        return Group(Text("no pool is in use", "dim"))
     parts: list[Text | Table] = []
     for one in seen:
         use = one.queue.pool
