@@ -33,7 +33,7 @@ _SEATS = PoolSettings().capacity
 # One value for all tenants, or one a tenant.
 _EACH = ""
 Each = Annotated[str, typer.Option(help="One for all, or a=60,b=600.")]
-_COLUMNS = ("tenant", "weight", "requests", "admitted", "refused by", "wait p50", "p99", "share by the end", "due")
+_COLUMNS = ("tenant", "weight", "requests", "admitted", "refused by", "wait p50", "p99", "share", "due")
 
 
 def simulated(
