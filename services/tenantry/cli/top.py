@@ -30,16 +30,37 @@ _MOST_POOLS = 100
 # Tenants of a pool that a terminal shows, and tenants whose limits are asked for.
 _MOST_TENANTS = 20
 _WITHIN_S = 10.0
-_COLUMNS = ("tenant", "running", "of all", "waiting", "due", "expected wait", "requests used", "tokens used")
+_REACHED = 100
+_COLUMNS = (
+    "tenant",
+    "running",
+    "of all",
+    "waiting",
+    "due",
+    "expected wait",
+    "requests used",
+    "tokens used",
+    "refused by",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """Parts of a tenant's limits of requests and of tokens that are used, and the limits that were reached: of rates in this
+    hour, of budgets in their period."""
+
+    requests: float
+    tokens: float
+    reached: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A pool at one moment; `used` are parts of the tenants' limits of requests and of tokens, by tenant."""
+    """A pool at one moment, and what is used of its tenants' limits."""
 
     pool: str
     queue: pb.WatchQueueResponse
-    used: dict[str, tuple[float, float]]
+    used: dict[str, _Used]
 
     @property
     def running(self) -> int:
@@ -141,8 +162,8 @@ def _first(connection: Connection, request: pb.WatchQueueRequest) -> pb.WatchQue
         stream.cancel()
 
 
-def _used(connection: Connection, tenant: str) -> tuple[float, float] | None:
-    """How much of its limits of requests and of tokens the tenant uses: of each, the one that is nearest to its end."""
+def _used(connection: Connection, tenant: str) -> _Used | None:
+    """How much the tenant uses: of its limits of requests and of tokens those that are nearest to their ends."""
     request = limit_pb.GetQuotaUsageRequest(tenant=tenant)
     try:
         uses = connection.call(LimitServiceStub, "GetQuotaUsage", request, timeout_s=_WITHIN_S).uses
@@ -154,15 +175,17 @@ def _used(connection: Connection, tenant: str) -> tuple[float, float] | None:
     requests, tokens = (
         max((part for measure, part in parts if what in measure), default=0.0) for what in ("requests", "tokens")
     )
-    return requests, tokens
+    reached = {use.measure for use in uses if use.warned_percent == _REACHED}
+    return _Used(requests, tokens, tuple(sorted(reached)))
 
 
 def _lines(seen: Sequence[_Seen]) -> Iterable[dict[str, Any]]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for one in seen:
         for row in one.queue.rows:
-            requests, tokens = one.used.get(row.tenant, (None, None))
-            line = {"time": now, "pool": one.pool, **as_dict(row), "requests_used": requests, "tokens_used": tokens}
+            line = {"time": now, "pool": one.pool, **as_dict(row)}
+            if used := one.used.get(row.tenant):
+                line |= {"requests_used": used.requests, "tokens_used": used.tokens, "refused_by": used.reached}
             if one.queue.HasField("pool"):
                 line["running_share"] = row.running / one.running if one.running else 0.0
             yield line
@@ -189,11 +212,17 @@ def _table(seen: _Seen) -> Table | Text:
         part = f"{row.running / seen.running:.0%}" if seen.queue.HasField("pool") and seen.running else ""
         wait = f"{row.expected_wait.ToMilliseconds() / 1000:.1f} s" if row.HasField("expected_wait") else ""
         due = f"{row.share:.0%}" if row.waiting else ""
-        used = [_percent(value) for value in seen.used.get(row.tenant, ())]
-        table.add_row(Text("  " + clean(row.tenant)), str(row.running), part, str(row.waiting), due, wait, *used)
+        cells = (str(row.running), part, str(row.waiting), due, wait)
+        table.add_row(Text("  " + clean(row.tenant)), *cells, *_limits(seen.used.get(row.tenant)))
     if (more := len(seen.queue.rows) - _MOST_TENANTS) > 0:
         table.add_row(Text(f"  and {more} more", "dim"))
     return table
+
+
+def _limits(used: _Used | None) -> tuple[Text, ...]:
+    if used is None:
+        return ()
+    return _percent(used.requests), _percent(used.tokens), Text(", ".join(used.reached), "red")
 
 
 def _percent(part: float) -> Text:

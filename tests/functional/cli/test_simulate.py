@@ -1,6 +1,8 @@
 """`tenantry simulate`: a trace, what would have become of it, and what is wrong with others. There is no mesh."""
 
 import gzip
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ from tests.functional.cli.command import Command
 
 HEADER = "time,tenant,input,output\n"
 TRACE = HEADER + "".join(f"{number / 10},{tenant},100,100\n" for number in range(60) for tenant in "ab")
+
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -31,6 +36,19 @@ def test_weights_and_limits_are_tried_on_a_trace(alone: Command) -> None:
         assert row["admitted"] + row["refused"]["queue_late"] == 60 and row["wait_p99_s"] <= 60
     fair, first = (alone(f"simulate trace.csv --seats 1 --weights b=4 {how}").lines() for how in ("", "--first-come"))
     assert fair[1]["wait_p50_s"] < first[1]["wait_p50_s"], "in the order of arrival weights count for nothing"
+
+
+def test_what_the_documentation_says_of_its_examples_is_so(alone: Command) -> None:
+    page = (ROOT / "docs" / "FAIRNESS.md").read_text()
+    commands = re.findall(r"^tenantry (simulate [^#\n]*)", page, re.MULTILINE)
+    assert len(commands) == 4
+    rows = [{row.get("tenant"): row for row in replace(alone, folder=ROOT)(command).lines()} for command in commands]
+    said = {tenant: [f"{row[tenant]['wait_p99_s']:.1f}" for row in rows] for tenant in ("globex", "acme")}
+    assert "globex's p99 wait is {} s, {} s, {} s and {} s".format(*said["globex"]) in page
+    assert "acme's is {}, {}, {} and {} s".format(*said["acme"]) in page
+    assert (
+        f"{rows[-1]['acme']['refused']['requests_per_minute']} of its {rows[-1]['acme']['requests']} requests" in page
+    )
 
 
 def test_a_compressed_trace_without_tenants_is_split_and_shown_as_a_table(alone: Command) -> None:

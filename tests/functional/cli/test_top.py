@@ -52,11 +52,29 @@ async def test_an_operator_sees_who_runs_and_waits_with_shares_and_limits(
     assert (mine["running"], mine["waiting"], others["running"], others["waiting"]) == ("1", "2", "0", "1")
     assert (mine["share"], others["share"]) == (pytest.approx(0.75, abs=1e-3), pytest.approx(0.25, abs=1e-3))
     assert (mine["running_share"], others["running_share"]) == (1.0, 0.0)
-    assert 0 < mine["requests_used"] < 1 and 0 < mine["tokens_used"] < 1
+    assert 0 < mine["requests_used"] < 1 and 0 < mine["tokens_used"] < 1 and mine["refused_by"] == []
     shown = (await asyncio.to_thread(operator.on_terminal, f"top --once --pool {pool.pool}")).out
     assert "1 of 1 in use, 3 waiting" in shown and keys.tenant in shown and "75%" in shown and "100%" in shown, shown
     unnamed = await asyncio.to_thread(operator.on_terminal, "top --once")
     assert pool.pool in unnamed.out, "without a name it shows the pools that were set"
+
+
+async def test_a_limit_that_refuses_is_named(operator: Command, keys: TenantKeys, pool: Crowd) -> None:
+    assert (await asyncio.to_thread(operator, f"limits set {keys.tenant} --concurrent-requests 9")).status == 0
+    limited = f"limits set {keys.tenant} --model {pool.model} --requests-per-minute 1 --request-burst 1"
+    assert (await asyncio.to_thread(operator, limited)).status == 0
+    pool.call(keys.key)
+    await until(lambda: len(pool.server.requests) == 1, 20)
+
+    async def refused() -> bool:
+        pool.call(keys.key)  # until the rule is in force
+        return (await look(operator, pool))[keys.tenant]["refused_by"] == ["requests_per_minute"]
+
+    await until(refused, 20, 0.2)
+    rows = await look(operator, pool)
+    assert rows[keys.tenant]["requests_used"] == 1.0
+    shown = (await asyncio.to_thread(operator.on_terminal, f"top --once --pool {pool.pool}")).out
+    assert "requests_per_minute" in shown and "100%" in shown, shown
 
 
 async def test_a_tenants_admin_sees_its_own_row_alone(
