@@ -36,8 +36,8 @@ class StandbyQueues:
         if not self._presence.away:
             try:
                 return await self._queues.acquire(owner, call, settings)
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         self._presence.check_time()
         return self._say(owner, lambda queue, now_us: queue.acquire(now_us, call, self._share(settings)))
 
@@ -112,15 +112,15 @@ class StandbyQueues:
         if not self._presence.away:
             try:
                 return await shared()
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         return self._say(owner, alone)
 
     async def _noticing(self, work: Awaitable[T]) -> T:
         try:
             return await work
-        except StoreUnavailable:
-            self._presence.left()
+        except StoreUnavailable as error:
+            self._presence.left(error)
             raise
 
     def _say(self, owner: Pool, do: Callable[[Queue, int], T]) -> Said[T]:
