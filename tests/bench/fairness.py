@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tenantry.quota.recorded import split
+from tenantry.quota.served import Curve, Prices, backlogged_difference, by_tenant, largest_difference
 from tenantry.quota.simulation import Arrival, Fate, Member, Provider, simulate
 from tenantry.quota.slot import Kind, PoolSettings
 from tests.bench.fairness_service import serve
 from tests.bench.plots import draw
 from tests.bench.report import FULL, Report
-from tests.bench.service import Curve, Prices, backlogged_difference, by_tenant, largest_difference
-from tests.bench.workloads import WORKLOADS, Workload, heavier, recorded, split, weighted
+from tests.bench.workloads import WORKLOADS, Workload, heavier, recorded, weighted
 
 POOL = 10_000
 PRICES = Prices(1, 2)

@@ -96,6 +96,9 @@ class StandbyQueues:
         if not self._presence.away:
             await self._noticing(self._queues.remember(owner))
 
+    async def pools(self, owner: Platform, after: str, most: int) -> Sequence[Pool]:
+        return await self._queues.pools(owner, after, most)
+
     async def due(self, owner: Platform) -> Sequence[Pool]:
         if self._presence.away:
             return list(self._alone)
