@@ -115,12 +115,12 @@ WORKLOADS = (
 )
 
 
-def weighted(weights: Mapping[str, int]) -> list[Arrival]:
+def weighted(weights: Mapping[str, int], per_s: float = 3) -> list[Arrival]:
     """All tenants backlogged throughout, whatever their weight."""
     return sorted(
         arrival
         for place, tenant in enumerate(weights)
-        for arrival in steady(tenant, 3, 600, phase=place / len(weights))
+        for arrival in steady(tenant, per_s, 600, phase=place / len(weights))
     )
 
 

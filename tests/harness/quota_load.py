@@ -5,6 +5,7 @@ Every reservation that was answered is remembered with when Redis says it was ta
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -22,6 +23,7 @@ from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import ReservationServiceStub
 from tenantry.api.quota.v1.settlement_service_pb2_grpc import SettlementServiceStub
 from tenantry.kit.errors import ResourceExhausted, TenantryError
+from tests.harness.poll import until
 from tests.harness.room import Served, caller_of
 
 _RETRIES = 40
@@ -45,29 +47,36 @@ class Limit:
 class Outcome:
     """What was answered. `admitted` is when each reservation was taken, in microseconds of Redis; `settled` what was
     acknowledged of each, and `heard` when, in monotonic seconds; `over` the most that was admitted above the limit in any
-    interval."""
+    interval; `askew_us` by how much the time of an admission is outside the call that asked for it. Of callers who went away,
+    those in `renewed` had renewed their hold, and `estimated` are the estimates that the ledger got."""
 
     admitted: dict[str, int] = field(default_factory=dict[str, int])
     settled: dict[str, int] = field(default_factory=dict[str, int])
     heard: dict[str, float] = field(default_factory=dict[str, float])
+    renewed: list[str] = field(default_factory=list[str])
+    left: int = 0
     refused: int = 0
     unavailable: int = 0
     lost: list[str] = field(default_factory=list[str])
     doubled: list[str] = field(default_factory=list[str])
     wrong: list[str] = field(default_factory=list[str])
+    estimated: list[str] = field(default_factory=list[str])
     leaked: int = 0
     over: float = 0.0
+    askew_us: int = 0
 
 
 class Load:
-    """Loops of callers of one tenant. `replicas` may be replaced while they run: the test kills and starts them."""
+    """Loops of callers of one tenant. `replicas` may be replaced while they run: the test kills and starts them. `leaving` is the
+    share of calls whose caller goes away without a word, half of them once they have renewed."""
 
-    def __init__(self, replicas: list[Served], limit: Limit) -> None:
+    def __init__(self, replicas: list[Served], limit: Limit, leaving: float = 0.0) -> None:
         mark = secrets.token_hex(4)
         self.replicas = replicas
         self.limit = limit
         self.caller = caller_of(f"load-{mark}", f"load-{mark}-org", scopes={"limits.read"})
         self.outcome = Outcome()
+        self._leaving = leaving
         self._dice = random.Random(7)
         self._stopped = asyncio.Event()
 
@@ -97,10 +106,17 @@ class Load:
 
     async def _call(self) -> None:
         while not self._stopped.is_set():
+            asked_us = time.time_ns() // 1000
             receipt = await self._reserve()
             if receipt is not None:
-                self.outcome.admitted[receipt.reservation] = receipt.reserve_time.ToMicroseconds()
-                await self._settle(receipt)
+                at_us = receipt.reserve_time.ToMicroseconds()
+                astray = max(asked_us - at_us, at_us - time.time_ns() // 1000)
+                self.outcome.askew_us = max(self.outcome.askew_us, astray)
+                if self._dice.random() < self._leaving:
+                    await self._leave(receipt)
+                else:
+                    self.outcome.admitted[receipt.reservation] = at_us
+                    await self._settle(receipt)
             await asyncio.sleep(self._dice.uniform(0, 0.02))
 
     async def _reserve(self) -> pb.Receipt | None:
@@ -137,18 +153,41 @@ class Load:
             except TenantryError:
                 await asyncio.sleep(_PAUSE_S)
 
+    async def _leave(self, receipt: pb.Receipt) -> None:
+        self.outcome.left += 1
+        if self.outcome.left % 2:
+            return  # its hold costs nothing
+        stub = ReservationServiceStub(self._dice.choice(self.replicas).channel(service="gateway"))
+        with contextlib.suppress(TenantryError):
+            await stub.RenewReservation(pb.RenewReservationRequest(receipt=receipt), timeout=5)
+            self.outcome.renewed.append(receipt.reservation)
+            self.outcome.admitted[receipt.reservation] = receipt.reserve_time.ToMicroseconds()
+
     async def check(self, seconds: float = 30.0) -> Outcome:
         """What is true once the ledger has got all there is, and every hold has ended that nobody settled."""
         outcome = self.outcome
-        ledger = await self._ledger(set(outcome.settled), seconds)
-        outcome.lost = [name for name in outcome.settled if name not in ledger]
+        await self._settle_last(seconds)
+        ledger = await self._ledger({*outcome.settled, *outcome.renewed}, seconds)
+        outcome.lost = [name for name in (*outcome.settled, *outcome.renewed) if name not in ledger]
         outcome.doubled = [name for name, entries in ledger.items() if len(entries) > 1]
         outcome.wrong = [name for name, used in outcome.settled.items() if name in ledger and ledger[name][0] != used]
         outcome.over = over(list(outcome.admitted.values()), self.limit)
-        outcome.leaked = await self._running()
+        outcome.leaked = await self.holds()
         return outcome
 
-    async def _running(self) -> int:
+    async def _settle_last(self, seconds: float) -> None:
+        """One more: in its bucket's order it comes behind all that was settled before, so that nothing is overlooked."""
+        receipts: list[pb.Receipt] = []
+
+        async def reserved() -> bool:
+            receipts.extend(receipt for receipt in [await self._reserve()] if receipt is not None)
+            return bool(receipts)
+
+        await until(reserved, within_s=seconds, every_s=_PAUSE_S)
+        await self._settle(receipts[0])
+
+    async def holds(self) -> int:
+        """How many there are."""
         room = self.replicas[0]
         with room.calling(self.caller):
             usage = await LimitServiceStub(room.channel()).GetQuotaUsage(limit_pb.GetQuotaUsageRequest(), timeout=10)
@@ -175,6 +214,8 @@ class Load:
                     for entry in batch.entries:
                         if entry.tenant == self.caller.tenant:
                             found.setdefault(entry.reservation, []).append(entry.usage.output_tokens)
+                            if entry.estimated:
+                                self.outcome.estimated.append(entry.reservation)
                     if wanted <= found.keys():
                         break
         except TimeoutError:

@@ -80,6 +80,7 @@ class Use:
     output_tokens: int = 0
     cost_micros: int = 0
     cached_input_tokens: int = 0
+    counts_estimated: bool = False
     cache_hit: bool = False
     outcome: Outcome = "ok"
     latency_s: float = 0.0
@@ -149,6 +150,7 @@ class End:
     cost_micros: int
     finish_reason: str
     cached_input_tokens: int = 0
+    counts_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

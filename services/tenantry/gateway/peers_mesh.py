@@ -195,6 +195,7 @@ def usage_of(use: Use) -> usage_pb2.Usage:
         output_tokens=use.output_tokens,
         cost_micros=use.cost_micros,
         cached_input_tokens=use.cached_input_tokens,
+        counts_estimated=use.counts_estimated,
         provider=use.provider,
         model=use.model,
         model_revision=use.model_revision,
@@ -295,6 +296,7 @@ def _end(result: generation_pb.GenerationResult) -> End:
         result.cost_micros,
         _FINISH.get(result.finish_reason, "stop"),
         result.cached_input_tokens,
+        result.counts_estimated,
     )
 
 

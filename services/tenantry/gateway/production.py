@@ -224,6 +224,7 @@ class Production:
         use.output_tokens += end.output_tokens
         use.cost_micros += end.cost_micros
         use.cached_input_tokens += end.cached_input_tokens
+        use.counts_estimated |= end.counts_estimated
         self._text = []
 
     def _count(self, outcome: Outcome, error: BaseException | None = None) -> None:
@@ -242,6 +243,7 @@ class Production:
         use.output_tokens += output_tokens
         use.cost_micros += int(told.get("cost_micros", cost))
         use.cached_input_tokens += int(told.get("cached_input_tokens", 0))
+        use.counts_estimated = True
         use.provider, use.model, use.model_revision = model.provider, model.model, model.revision
         if told.get("model", model.model) != model.model:
             # One that was not told of before: it broke off before its first piece came through.

@@ -14,7 +14,7 @@ from tenantry.kit.owner import Tenant
 from tenantry.kit.usage import Usage
 
 # Fields that came later are hashed where they say something, so that older entries have the hashes they had.
-_LATER = ("cached_input_tokens",)
+_LATER = ("cached_input_tokens", "counts_estimated")
 _USED = attrgetter(*(field.name for field in fields(Usage) if field.name not in _LATER))
 
 

@@ -41,6 +41,7 @@ def usage_of(usage: usage_pb2.Usage) -> Usage:
         usage.prompt_revision,
         ns_of(usage.first_token_latency) if usage.HasField("first_token_latency") else None,
         usage.cached_input_tokens,
+        usage.counts_estimated,
     )
 
 
@@ -61,4 +62,5 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
         prompt_revision=usage.prompt_revision,
         first_token_latency=None if usage.first_token_ns is None else duration_message(usage.first_token_ns),
         cached_input_tokens=usage.cached_input_tokens,
+        counts_estimated=usage.counts_estimated,
     )

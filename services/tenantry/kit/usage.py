@@ -21,6 +21,7 @@ class Usage:
     prompt_revision: int = 0
     first_token_ns: int | None = None
     cached_input_tokens: int = 0
+    counts_estimated: bool = False
 
     @property
     def tokens(self) -> int:

@@ -1,16 +1,19 @@
-"""Changes of limits in the words of the audit log: whose, what they are about, and each figure from and to.
+"""Changes of limits and pools in the words of the audit log: whose, what they are about, and each figure from and to.
 
 An event's subject is one word of up to 200 characters, so a change that says more is told in several, none of them cut.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from tenantry.kit.owner import Tenant
 from tenantry.quota.entries import Limits, Rule, TenantSettings
 from tenantry.quota.limit_rules import NAMES
+from tenantry.quota.slot import PoolSettings
 
 LONGEST = 200
 _LONGEST_PART = 20
+_LONGEST_POOL = 60
 
 
 def told_rule(rule: Rule, before: Limits, after: Limits) -> list[str]:
@@ -32,7 +35,12 @@ def told_settings(owner: Tenant, before: TenantSettings, after: TenantSettings) 
     return _told(owner.id, old, new)
 
 
-def _told(whose: str, before: Mapping[str, int | str], after: Mapping[str, int | str]) -> list[str]:
+def told_pool(name: str, before: PoolSettings, after: PoolSettings) -> list[str]:
+    """A pool's change."""
+    return _told(_short(name, _LONGEST_POOL), asdict(before), asdict(after))
+
+
+def _told(whose: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
     told: list[str] = []
     for name in before:
         if before[name] == after[name]:
@@ -49,5 +57,5 @@ def _values(limits: Limits) -> dict[str, int | str]:
     return {name: getattr(limits, name) for name in NAMES}
 
 
-def _short(part: str) -> str:
-    return part if len(part) <= _LONGEST_PART else f"{part[:_LONGEST_PART]}~"
+def _short(part: str, longest: int = _LONGEST_PART) -> str:
+    return part if len(part) <= longest else f"{part[:longest]}~"

@@ -35,6 +35,9 @@ def from_environment() -> Settings:
     replicas = mesh.number("TENANTRY_QUOTA_REPLICAS", 1)
     if not 1 <= replicas <= _MOST_REPLICAS or replicas != int(replicas):
         raise InvalidArgument("TENANTRY_QUOTA_REPLICAS", f"is no whole number from 1 to {_MOST_REPLICAS}; correct it")
-    standby = StandbyTerms(int(replicas), mesh.number("TENANTRY_QUOTA_STANDBY_S", StandbyTerms().most_s))
+    standby_s = mesh.number("TENANTRY_QUOTA_STANDBY_S", StandbyTerms().most_s)
+    if standby_s < 0:
+        raise InvalidArgument("TENANTRY_QUOTA_STANDBY_S", "is below 0; 0 admits nothing without the books")
+    standby = StandbyTerms(int(replicas), standby_s)
     books, sql, key = mesh.books_url(), mesh.sql_url("quota"), mesh.secret_file("quota.key")
     return Settings(books, sql, key, standby=standby)

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextvars import Context
 from typing import Any, TypeVar
 
+from tenantry.kit.assertion import LONGEST_REQUEST_S
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import Aborted, Reason, ResourceExhausted, StoreUnavailable, TenantryError
+from tenantry.kit.errors import Aborted, DeadlineExceeded, Reason, ResourceExhausted, StoreUnavailable, TenantryError
 from tenantry.kit.owner import Pool
 from tenantry.quota.slot import (
     Answer,
@@ -51,18 +52,7 @@ _AFTER_S = 1.0
 class Slot:
     """One call's place as its stream sees it: only the newest state is kept, whether the client reads or not."""
 
-    __slots__ = (
-        "_changed",
-        "_given",
-        "abandoned",
-        "call",
-        "entered",
-        "error",
-        "output_tokens",
-        "room",
-        "state",
-        "timer",
-    )
+    __slots__ = ("_changed", "_given", "call", "entered", "error", "output_tokens", "room", "state", "timer")
 
     def __init__(self, call: Call, room: "SlotRoom") -> None:
         self.call = call
@@ -93,9 +83,11 @@ class Slot:
         return self.state
 
     def become(self, state: Waiting | Granted) -> None:
-        self.state = state
-        if isinstance(state, Granted):
+        if isinstance(state, Granted) and not isinstance(self.state, Granted):
             self.stop_timer()
+            # No request lasts longer: a stream that says nothing and stays open keeps no seat for ever.
+            self.timer = asyncio.get_running_loop().call_later(LONGEST_REQUEST_S, self.room.late, self)
+        self.state = state
         self._tell()
 
     def fail(self, error: TenantryError) -> None:
@@ -187,12 +179,12 @@ class SlotRoom:
         self._woken.set()
 
     def late(self, slot: Slot) -> None:
-        """The time to begin is over."""
+        """The time to begin, or to run, is over."""
+        error = _refusal(self.pool, Late(slot.state.wait_us if isinstance(slot.state, Waiting) else 0))
         if isinstance(slot.state, Granted):
-            return
-        wait_us = slot.state.wait_us if slot.state is not None else 0
+            error = DeadlineExceeded(message=f"the call ran for {LONGEST_REQUEST_S:g} s, longer than any request may")
         self.leave(slot, None, How.FAILED, 0)
-        slot.fail(_refusal(self.pool, Late(wait_us)))
+        slot.fail(error)
 
     def hear(self, said: Said[Any]) -> None:
         """What a script did to waiting calls; those that are here know at once."""

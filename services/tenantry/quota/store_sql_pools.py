@@ -9,6 +9,7 @@ from tenantry.kit import audit_outbox, changes
 from tenantry.kit.errors import Aborted, Conflict, Reason
 from tenantry.kit.owner import Platform, Pool
 from tenantry.kit.sql import Database
+from tenantry.quota.limit_changes import told_pool
 from tenantry.quota.slot import Kind, PoolSettings
 
 # The kind under which pools stand in the change log; the key is the pool's name.
@@ -52,13 +53,16 @@ class SqlPools:
         mine = _pools.c.name == owner.name
         try:
             async with self._database.write() as connection:
+                known = (await connection.execute(select(_pools).where(mine))).mappings().first()
+                before = _settings(known) if known is not None else PoolSettings()
                 if version == 0:
                     await connection.execute(insert(_pools).values(name=owner.name, **values))
                 else:
                     changed = update(_pools).where(mine, _pools.c.version == version).values(**values)
                     if (await connection.execute(changed)).rowcount == 0:
                         raise _changed()
-                await audit_outbox.append(connection, Platform(), "UpdatePool", owner.name)
+                for told in told_pool(owner.name, before, settings):
+                    await audit_outbox.append(connection, Platform(), "UpdatePool", told)
                 await changes.record(connection, KIND, owner.name)
         except Conflict:
             raise _changed() from None

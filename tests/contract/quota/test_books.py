@@ -94,6 +94,30 @@ async def test_a_renewed_hold_is_settled_at_its_last_renewal_with_all_it_held(bo
     assert [entry.estimated for entry in await _entries(books_redis, owner, ask)] == [True, False]
 
 
+async def test_a_hold_settled_after_its_term_is_recorded_once_and_owed_whatever_is_said_later(
+    books_redis: Redis,
+) -> None:
+    owner, books = Tenant("late-org", "late"), RedisBooks(books_redis, Terms(hold_us=20_000))
+    ask, slow = (
+        ask_of(owner, 1, 60_000),
+        Limits(600_000, 1_000, 1, 100_000, 50),
+    )  # a token a minute: none comes back meanwhile
+    await books.reserve(owner, ask, demand_of(owner, slow))
+
+    async def ended() -> bool:
+        await books.sweep(Platform())
+        return (await free_of(books, owner, slow))[2] == 0
+
+    await until(ended)
+    assert (await free_of(books, owner, slow))[1] == 100_000
+    assert await books.commit(owner, "", settled_of(ask, 90_000)) is True
+    for tokens in (90_000, 1, 500_000):
+        assert (await free_of(books, owner, slow))[1] == 10_000
+        assert await books.commit(owner, "", settled_of(ask, tokens)) is False
+    assert await books.release(owner, ask.reservation) is False
+    assert [one.usage.output_tokens for one in await _entries(books_redis, owner, ask)] == [90_000]
+
+
 async def test_everything_that_ended_is_swept_from_every_bucket(books_redis: Redis) -> None:
     books = RedisBooks(books_redis, Terms(hold_us=1_000, remember_us=1_000, idle_us=1_000))
     owners = [Tenant(f"swept-org-{number}", f"swept-{number}") for number in range(40)]

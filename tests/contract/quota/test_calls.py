@@ -34,8 +34,8 @@ async def _both(url: str, steps: list[tuple[int, CallLimit, int]]) -> None:
         await redis.close()
 
 
-def test_the_script_answers_as_the_rule_does(books_url: str) -> None:
-    @settings(max_examples=30, deadline=None)
+def test_the_script_answers_as_the_rule_does(books_url: str, effort: float) -> None:
+    @settings(max_examples=int(30 * effort), deadline=None)
     @given(steps=_steps)
     def check(steps: list[tuple[int, CallLimit, int]]) -> None:
         asyncio.run(_both(books_url, steps))

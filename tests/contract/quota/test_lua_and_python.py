@@ -234,13 +234,16 @@ def _appended(fields: Sequence[bytes]) -> Appended:
     return Appended(read_settled(entry[b"b"], 0), at_us)
 
 
-def test_scripts_and_rules_answer_alike(books_url: str) -> None:
+def test_scripts_and_rules_answer_alike(books_url: str, effort: float) -> None:
     class There(Both):
         url = books_url
 
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     run_state_machine_as_test(
-        There, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=slow)
+        There,
+        settings=settings(
+            max_examples=int(40 * effort), stateful_step_count=40, deadline=None, suppress_health_check=slow
+        ),
     )
 
 

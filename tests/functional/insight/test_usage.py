@@ -73,11 +73,19 @@ async def test_the_busiest_end_users_are_named_and_the_rest_is_one_sum(insight: 
             assert refused.value.violations[0][0] == "most_groups"
 
 
-async def test_cached_input_is_in_the_records_and_in_the_chain(insight: Insight) -> None:
-    await insight.settled(settled("r1", cached_input_tokens=8), settled("r2"))
+async def test_cached_input_and_that_counts_were_estimated_are_in_the_records_and_in_the_chain(
+    insight: Insight,
+) -> None:
+    await insight.settled(settled("r1", cached_input_tokens=8), settled("r2", counts_estimated=True), settled("r3"))
     with insight.room.calling(MINE):
         links = (await insight.usage.ListUsageChain(pb.ListUsageChainRequest())).links
-    assert [link.record.usage.cached_input_tokens for link in links] == [8, 0]
+        assert (await insight.usage.GetUsage(pb.GetUsageRequest())).total.estimated == 1
+    usages = [link.record.usage for link in links]
+    assert [(usage.cached_input_tokens, usage.counts_estimated) for usage in usages] == [
+        (8, False),
+        (0, True),
+        (0, False),
+    ]
 
 
 async def test_a_stream_that_breaks_before_its_acknowledgement_doubles_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What quota does while the books are away: its share of every limit, for a while, and nothing that only the books know."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavai
 from tenantry.kit.redis import connect
 from tenantry.quota.presence import StandbyTerms
 from tests.functional.quota.quota_room import Quota, serve
+from tests.harness.operator import ROOT
 from tests.harness.poll import until
 from tests.harness.room import caller_of
 from tests.harness.stores import RedisServer
@@ -141,6 +143,52 @@ async def test_the_health_check_says_that_they_are_away(quota: Quota, own_books:
     await until(away)
     own_books.start()
     await until(lambda: is_there(quota))
+
+
+async def test_a_metric_says_that_they_are_away_until_they_are_back(tmp_path: Path) -> None:
+    # A process of its own: OpenTelemetry sets a meter provider once a process.
+    script = tmp_path / "serve.py"
+    script.write_text(_MEASURED)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), str(tmp_path), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, told.decode().split()) == (0, ["0", "1", "0"])
+
+
+_MEASURED = """
+import asyncio, sys
+sys.path.insert(0, ".")
+from pathlib import Path
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from tests.functional.quota.quota_room import serve
+from tests.harness import stores
+from tests.harness.operator import ROOT
+from tests.harness.poll import until
+
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+
+def away():
+    found = [metric for one in reader.get_metrics_data().resource_metrics for scope in one.scope_metrics
+             for metric in scope.metrics if metric.name == "tenantry.quota.books_away"]
+    return found[0].data.data_points[0].value
+
+async def main():
+    with stores.running(stores.BOOKS) as books:
+        async for quota in serve(books.url, Path(sys.argv[1]), "network"):
+            print(away())
+            books.kill()
+            await quota.reserve(quota.acme)
+            print(away())
+            books.start()
+            await until(lambda: away() == 0)
+            print(away())
+
+asyncio.run(main())
+"""
 
 
 async def test_budgets_of_days_and_months_are_closed(quota: Quota, own_books: RedisServer) -> None:

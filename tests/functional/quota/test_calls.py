@@ -1,6 +1,8 @@
 """The limit of calls where they enter, as Envoy and as kit's own edge ask it."""
 
+import asyncio
 import base64
+import time
 from typing import Any
 
 import pytest
@@ -74,6 +76,23 @@ async def test_hits_are_counted_all_or_none_and_one_when_none_are_named(quota: Q
     assert answer.overall_code == OVER_LIMIT
     details = {detail.type_url.rpartition(".")[2] for detail in status_of(answer).details}
     assert details == {"ErrorInfo", "RetryInfo", "QuotaFailure"}
+
+
+async def test_more_hits_than_can_ever_be_at_once_are_refused_without_a_time_to_come_back(quota: Quota) -> None:
+    for hits in (BURST + 1, 2**31, 2**32 - 1):
+        status = status_of(await envoy(quota, quota.globex, hits))
+        assert {detail.type_url.rpartition(".")[2] for detail in status.details} == {"ErrorInfo", "QuotaFailure"}
+    assert (await envoy(quota, quota.globex, BURST)).overall_code == OK, "what was refused took nothing"
+
+
+async def test_envoy_is_answered_at_once_however_long_the_limit_makes_wait(quota: Quota) -> None:
+    assert (await envoy(quota, quota.acme, BURST)).overall_code == OK
+    started = time.monotonic()
+    answers = await asyncio.gather(*(envoy(quota, quota.acme, BURST) for _ in range(50)))
+    took_s = time.monotonic() - started
+    assert {answer.overall_code for answer in answers} == {OVER_LIMIT}
+    for refused in (from_status(status_of(answer)) for answer in answers):
+        assert isinstance(refused, ResourceExhausted) and refused.retry_after_s and took_s < refused.retry_after_s
 
 
 async def test_the_limit_of_calls_counts_nothing_that_a_reservation_counts(quota: Quota, valkey_books: str) -> None:

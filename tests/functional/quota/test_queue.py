@@ -20,7 +20,7 @@ from tenantry.kit.errors import (
 )
 from tenantry.kit.host import Hosted
 from tenantry.kit.redis import connect
-from tenantry.quota import server
+from tenantry.quota import server, slot_room
 from tenantry.quota.service import queue
 from tests.functional.quota.queue_room import OPERATOR, Place, Replicas, replicas
 from tests.harness.killable import killable
@@ -258,12 +258,40 @@ async def test_priority_orders_a_tenants_own_calls(quota: Replicas) -> None:
     await usual.end()
 
 
-async def test_a_client_that_never_reads_or_says_anything_is_ended(
-    quota: Replicas, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_without_a_first_message_is_ended(quota: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "FIRST_WITHIN_S", 0.2)
     with pytest.raises(DeadlineExceeded):
         await Place(quota.queue().AcquireSlot()).granted()
+
+
+async def test_a_stream_that_sends_nothing_but_stays_open_has_its_seat_no_longer_than_any_request_may_last(
+    quota: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_room, "LONGEST_REQUEST_S", 4.0)  # longer than a lease, which is renewed meanwhile
+    await quota.set_pool(capacity=1)
+    silent = await quota.acquire(quota.acme)
+    first = await silent.granted()
+    waiting = await quota.acquire(quota.globex, 1)
+    await waiting.waits()
+    assert (await silent.granted()).expire_time.ToNanoseconds() > first.expire_time.ToNanoseconds()
+    await waiting.granted()
+    with pytest.raises(DeadlineExceeded):
+        while await silent.granted():
+            pass
+    await quota.until_used(in_use=1, waiting=0)
+    await waiting.end()
+
+
+async def test_a_client_that_never_reads_gets_its_seat_holds_up_nobody_and_leaves_nothing(quota: Replicas) -> None:
+    await quota.set_pool(capacity=2)
+    deaf = await quota.acquire(quota.acme)
+    await quota.until_used(in_use=1)
+    for _ in range(20):
+        place = await quota.acquire(quota.globex, 1)
+        await place.granted()
+        await place.end()
+    deaf.stream.cancel()
+    await quota.until_used(in_use=0, waiting=0)
 
 
 async def test_a_herd_over_two_replicas_is_served_whole_and_never_above_capacity(quota: Replicas) -> None:

@@ -4,8 +4,9 @@ from dataclasses import fields
 
 from tenantry.kit.owner import Tenant
 from tenantry.quota.entries import Limits, Rule, TenantSettings
-from tenantry.quota.limit_changes import LONGEST, told_rule, told_settings
+from tenantry.quota.limit_changes import LONGEST, told_pool, told_rule, told_settings
 from tenantry.quota.limit_rules import MOST
+from tenantry.quota.slot import Kind, PoolSettings
 
 ACME = Tenant("acme-org", "acme")
 ONE = Limits(concurrent_requests=1)
@@ -26,3 +27,12 @@ def test_a_change_that_says_more_than_one_word_holds_is_told_in_several_and_no_f
     assert all(len(one) <= LONGEST for one in told)
     figures = [figure for one in told for figure in one.partition("]:")[2].split(",")]
     assert figures == [f"{field.name}=0>{getattr(MOST, field.name)}" for field in fields(Limits)]
+
+
+def test_a_pools_change_is_told_whole_whatever_its_name() -> None:
+    usual, largest = PoolSettings(), PoolSettings(Kind.TOKENS, 10**8, 100, 100, 10**6, adaptive=True)
+    assert told_pool("openai:gpt", usual, PoolSettings(capacity=8)) == ["openai:gpt:capacity=256>8"]
+    told = told_pool("p" * 400, usual, largest)
+    assert all(one.startswith("p" * 60 + "~:") and len(one) <= LONGEST for one in told)
+    figures = [figure.partition("=")[0] for one in told for figure in one.partition("~:")[2].split(",")]
+    assert figures == [field.name for field in fields(PoolSettings)]

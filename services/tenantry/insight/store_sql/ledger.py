@@ -149,7 +149,7 @@ async def _sums(
             *(func.sum(ENTRIES.c[name]).label(name) for name in ("input_tokens", "output_tokens", "cost_micros")),
             func.sum(case((ENTRIES.c.cache_hit, 1), else_=0)).label("cache_hits"),
             func.sum(case((ENTRIES.c.outcome >= FIRST_FAILURE, 1), else_=0)).label("failures"),
-            func.sum(case((ENTRIES.c.estimated, 1), else_=0)).label("estimated"),
+            func.sum(case((or_(ENTRIES.c.estimated, ENTRIES.c.counts_estimated), 1), else_=0)).label("estimated"),
             func.sum(case((bucket >= 0, 1), else_=0)).label("timed"),
         )
         .where(within)

@@ -34,6 +34,7 @@ ENTRIES = Table(
     Column("prompt_revision", Integer),
     Column("first_token_ns", BigInteger),
     Column("cached_input_tokens", BigInteger),
+    Column("counts_estimated", Boolean),
 )
 # Estimates that a true settlement replaced: they stay in the chain, and count no more.
 SUPERSEDED = Table("superseded", _metadata, *(Column(column.name, column.type) for column in ENTRIES.c))

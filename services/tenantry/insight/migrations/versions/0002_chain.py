@@ -15,7 +15,8 @@ revision = "0002"
 down_revision = "0001"
 _A_BATCH = 500
 # As the table is at this revision.
-_COLUMNS = [column for column in ENTRIES.c if column.name != "cached_input_tokens"]
+_LATER = {"cached_input_tokens": sa.literal(0), "counts_estimated": sa.false()}
+_COLUMNS = [column for column in ENTRIES.c if column.name not in _LATER]
 
 
 def upgrade() -> None:
@@ -61,7 +62,7 @@ def _chain(connection: sa.Connection, owner: Tenant) -> None:
 def _batches(connection: sa.Connection, owner: Tenant) -> Iterator[Sequence[sa.RowMapping]]:
     """The owner's entries in the order of their settlement, so many at a time."""
     order = (ENTRIES.c.settled_us, ENTRIES.c.reservation)
-    columns = (*_COLUMNS, sa.literal(0).label("cached_input_tokens"))
+    columns = (*_COLUMNS, *(value.label(name) for name, value in _LATER.items()))
     mine = sa.select(*columns).where(ENTRIES.c.tenant == owner.id, ENTRIES.c.organisation == owner.organisation)
     after: tuple[int, str] | None = None
     while True:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tenantry/api/common/v1/usage.proto\x12\x16tenantry.api.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x85\x03\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x03\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x16\n\x0emodel_revision\x18\x06 \x01(\t\x12*\n\x07latency\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x1f.tenantry.api.common.v1.Outcome\x12\x11\n\tcache_hit\x18\t \x01(\x08\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06prompt\x18\x0b \x01(\t\x12\x17\n\x0fprompt_revision\x18\x0c \x01(\x05\x12\x36\n\x13\x66irst_token_latency\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x0e \x01(\x03*s\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x15\n\x11OUTCOME_CANCELLED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x14\n\x10OUTCOME_DEADLINE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tenantry/api/common/v1/usage.proto\x12\x16tenantry.api.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x03\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x03\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x16\n\x0emodel_revision\x18\x06 \x01(\t\x12*\n\x07latency\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x1f.tenantry.api.common.v1.Outcome\x12\x11\n\tcache_hit\x18\t \x01(\x08\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06prompt\x18\x0b \x01(\t\x12\x17\n\x0fprompt_revision\x18\x0c \x01(\x05\x12\x36\n\x13\x66irst_token_latency\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x0e \x01(\x03\x12\x18\n\x10\x63ounts_estimated\x18\x0f \x01(\x08*s\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x15\n\x11OUTCOME_CANCELLED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x14\n\x10OUTCOME_DEADLINE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tenantry.api.common.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=486
-  _globals['_OUTCOME']._serialized_end=601
+  _globals['_OUTCOME']._serialized_start=512
+  _globals['_OUTCOME']._serialized_end=627
   _globals['_USAGE']._serialized_start=95
-  _globals['_USAGE']._serialized_end=484
+  _globals['_USAGE']._serialized_end=510
 # @@protoc_insertion_point(module_scope)

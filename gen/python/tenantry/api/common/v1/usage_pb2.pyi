@@ -70,6 +70,7 @@ class Usage(_message.Message):
     PROMPT_REVISION_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_LATENCY_FIELD_NUMBER: _builtins.int
     CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COUNTS_ESTIMATED_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """input_tokens is the number of tokens read by the model, 0 or more. 0 for a cache hit."""
     output_tokens: _builtins.int
@@ -94,6 +95,10 @@ class Usage(_message.Message):
     """prompt_revision is the number of the revision that was rendered."""
     cached_input_tokens: _builtins.int
     """cached_input_tokens is how many of the input tokens the provider read from its own cache, at a price of their own."""
+    counts_estimated: _builtins.bool
+    """counts_estimated is true when tokens and cost are not as the provider reported them: it reported none, or the end of its answer
+    was not seen.
+    """
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """latency is the time from the request's arrival to its settlement."""
@@ -119,10 +124,11 @@ class Usage(_message.Message):
         prompt_revision: _builtins.int = ...,
         first_token_latency: _duration_pb2.Duration | None = ...,
         cached_input_tokens: _builtins.int = ...,
+        counts_estimated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_token_latency", b"first_token_latency", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hit", b"cache_hit", "cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "first_token_latency", b"first_token_latency", "input_tokens", b"input_tokens", "latency", b"latency", "model", b"model", "model_revision", b"model_revision", "outcome", b"outcome", "output_tokens", b"output_tokens", "prompt", b"prompt", "prompt_revision", b"prompt_revision", "provider", b"provider", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hit", b"cache_hit", "cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "counts_estimated", b"counts_estimated", "first_token_latency", b"first_token_latency", "input_tokens", b"input_tokens", "latency", b"latency", "model", b"model", "model_revision", b"model_revision", "outcome", b"outcome", "output_tokens", b"output_tokens", "prompt", b"prompt", "prompt_revision", b"prompt_revision", "provider", b"provider", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,7 +85,7 @@ class UsageSum(_message.Message):
     failures: _builtins.int
     """failures: how many are known not to have ended OK."""
     estimated: _builtins.int
-    """estimated: how many were never truly settled."""
+    """estimated: of how many the counts were estimated, because nobody settled them or no provider's report was seen."""
     latency_p50_ms: _builtins.float
     """latency_p50_ms is the median in milliseconds, within 1 %, of true settlements. 0: there are none."""
     latency_p95_ms: _builtins.float
