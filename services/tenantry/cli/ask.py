@@ -72,6 +72,9 @@ class _Waiting:
     def show(self, waiting: pb.Waiting) -> None:
         if not self._console.is_terminal:
             return
+        if waiting.place == 0:
+            self.end()
+            return
         expected_s = waiting.expected_wait.ToNanoseconds() / 1e9
         about = f", about {max(1, round(expected_s))} s" if waiting.HasField("expected_wait") else ""
         self._status.update(f"waiting, place {waiting.place}{about}")

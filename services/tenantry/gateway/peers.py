@@ -132,7 +132,7 @@ Found = Hit | Lead | Wait
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """The model has no place for the call yet: which of the tenant's it is, 1 is the next, and how long that may take (0:
-    nobody knows)."""
+    nobody knows). Place 0 says that it has one now, and that the provider is asked."""
 
     place: int
     expected_s: float

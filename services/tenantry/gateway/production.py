@@ -56,6 +56,8 @@ class Production:
         self._unread = False
         self._text: list[str] = []
         self._called = False
+        # No provider reads anything while the call waits for its turn.
+        self._waits = False
         # Of the call that is going on: who answers, and how many tokens it reads.
         self._model = plan.model
         self._read = 0
@@ -154,7 +156,7 @@ class Production:
 
     async def _generate(self, generation: Generation, *, shown: bool) -> tuple[str, End]:
         """One call of the model: its text, put out as it comes if it may be `shown`."""
-        self._called = True
+        self._called, self._waits = True, False
         self._model = self._plan.model
         self._read = _tokens_read(generation)
         self._text = []
@@ -169,6 +171,7 @@ class Production:
                     self._model = piece
                     continue
                 if isinstance(piece, Waiting):
+                    self._waits = piece.place > 0
                     await self._put(piece)
                     continue
                 if self._use.first_token_s is None:
@@ -230,7 +233,8 @@ class Production:
         use.outcome = outcome
         use.latency_s = self._clock.monotonic() - self._started
         told = error.metadata if isinstance(error, TenantryError) else {}
-        if "input_tokens" not in told and not self._text and (not self._called or outcome == "failed"):
+        is_asked = self._called and not self._waits
+        if "input_tokens" not in told and not self._text and (not is_asked or outcome == "failed"):
             return
         input_tokens = int(told.get("input_tokens", self._read))
         output_tokens = int(told.get("output_tokens", estimate.tokens_of("".join(self._text))))

@@ -19,7 +19,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a waiting call stands: `place` 1 is its tenant's next; the wait is an estimate, 0 while nothing was measured."""
+    """Where a waiting call stands: `place` 1 is its tenant's next, 0 says that its turn has come; the wait is an estimate, 0
+    while nothing was measured."""
 
     place: int
     wait_s: float
@@ -35,7 +36,8 @@ class Seat(Protocol):
     """A place that a call holds while it runs, once `turn` has ended."""
 
     def turn(self) -> AsyncGenerator[Standing, None]:
-        """Waits for the call's turn, and says where it stands while that takes long. Raises the queue's refusal."""
+        """Waits for the call's turn, and says where it stands while that takes long, and then that it has come. Raises the
+        queue's refusal."""
         ...
 
     @property

@@ -120,11 +120,15 @@ class MeshSlots:
             max_output_tokens=wanted.max_output_tokens,
             begin_within=_duration(wanted.within_s),
         )
+        said = False
         async with aclosing(self._granted(seat, begin)) as standings:
             async for standing in standings:
+                said = True
                 yield standing
         seat.waited_s = self._clock.monotonic() - began
         seat.holding = asyncio.create_task(self._hold(seat))
+        if said:
+            yield Standing(0, 0.0)
 
     async def close(self) -> None:
         """Let places that are given back reach the queue."""

@@ -25,6 +25,7 @@ from tenantry.gateway.peers import (
     Rendered,
     Reserved,
     Use,
+    Waiting,
 )
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query
@@ -156,6 +157,25 @@ async def test_what_a_cancelled_answer_read_counts_its_passages() -> None:
     (use,) = script.committed
     assert use.outcome == "cancelled" and use.model == "m-1"
     assert use.input_tokens > estimate.tokens_of(PASSAGE.text) > 300
+
+
+@pytest.mark.parametrize("turn_came", [False, True])
+async def test_a_client_that_goes_while_its_call_waits_for_its_turn_pays_for_nothing(turn_came: bool) -> None:
+    async def waits() -> AsyncGenerator[Any]:
+        yield Waiting(2, 1.5)
+        if turn_came:
+            yield Waiting(0, 0.0)
+        await asyncio.Event().wait()
+
+    script = Script(waits)
+    production, _ = begun(script)
+    assert await production.next() == Waiting(2, 1.5)
+    if turn_came:
+        assert await production.next() == Waiting(0, 0.0)
+    await production.client_gone()
+    await ended(production)
+    (use,) = script.committed
+    assert use.outcome == "cancelled" and (use.input_tokens > 0) == turn_came and (use.cost_micros > 0) == turn_came
 
 
 @pytest.mark.parametrize(("left_s", "outcome"), [(0.1, "deadline"), (-0.1, "deadline"), (5.0, "cancelled")])

@@ -354,7 +354,7 @@ class Waiting(_message.Message):
     PLACE_FIELD_NUMBER: _builtins.int
     EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
     place: _builtins.int
-    """place among the requests of its tenant that wait there; 1 is the next."""
+    """place among the requests of its tenant that wait there; 1 is the next. 0, in the last such message: its turn has come."""
     @_builtins.property
     def expected_wait(self) -> _duration_pb2.Duration:
         """expected_wait from now, an estimate. Absent while nothing was measured."""

@@ -385,7 +385,7 @@ class Waiting(_message.Message):
     PLACE_FIELD_NUMBER: _builtins.int
     EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
     place: _builtins.int
-    """place among its tenant's waiting calls; 1 is the next."""
+    """place among its tenant's waiting calls; 1 is the next. 0, in the last such message: its turn has come, and the provider is asked."""
     @_builtins.property
     def expected_wait(self) -> _duration_pb2.Duration:
         """expected_wait from now, an estimate. Absent while nothing was measured."""
