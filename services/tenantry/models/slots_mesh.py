@@ -99,6 +99,7 @@ class MeshSlots:
             input_tokens=wanted.input_tokens,
             max_output_tokens=wanted.max_output_tokens,
             begin_within=_duration(wanted.within_s),
+            priority=wanted.priority,
         )
         stream, lease = await self._granted(begin)
         now = self._clock.monotonic()

@@ -67,7 +67,7 @@ class FairQueueServiceServicer(object):
         back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
         Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
         waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s.
+        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s, and when a call has run for 600 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,7 +22,7 @@ class FairQueueServiceStub:
     back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
     Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
     waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-    lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s.
+    lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s, and when a call has run for 600 s.
     """
     WatchQueue: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]
     """WatchQueue sends what runs and waits in a pool, at once and then about once a second when it changed. An operator sees all
@@ -49,7 +49,7 @@ class FairQueueServiceServicer(metaclass=_abc_1.ABCMeta):
         back. A stream that breaks because this replica went leaves the lease, which any replica takes up again until it ends.
         Errors: RESOURCE_EXHAUSTED (QUEUE_LATE: not within the time to begin; QUEUE_FULL; LARGER_THAN_LIMIT: than the pool), with RetryInfo where
         waiting helps; ABORTED (HANDLE_LOST) when the lease or place is no longer the caller's; PERMISSION_DENIED for a receipt or
-        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s.
+        lease that quota did not give; DEADLINE_EXCEEDED when no first message comes within 20 s, and when a call has run for 600 s.
         """
 
     @_abc_1.abstractmethod
