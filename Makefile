@@ -73,8 +73,8 @@ publish: $(DEV) ## record today's contracts as those that clients rely on (proto
 	@$(BIN)/python deploy/contracts.py publish $(ARGS)
 
 .PHONY: bench
-bench: $(DEV) ## measure (B=path, echo, memory, leaks, revocation, fuzz, edge or identity; FULL=1 takes longer and says more)
-	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | revocation | fuzz | edge | identity" >&2; exit 2; fi
+bench: $(DEV) ## measure (B=path, echo, memory, leaks, revocation, fuzz, edge, identity, quota, faults, fairness or queue; FULL=1 takes longer and says more)
+	@if [[ -z "$(B)" ]]; then echo "Which one? make bench B=path | echo | memory | leaks | revocation | fuzz | edge | identity | quota | faults | fairness | queue" >&2; exit 2; fi
 	@$(BIN)/python -m tests.bench $(B) $(ARGS)
 
 .PHONY: tools

@@ -33,6 +33,8 @@ LIMIT = Limit(per_minute=6_000, burst=50)
 # Holds that nobody renews end soon, so that a run can see them end.
 MOST_LAG_S = 0.1
 TERMS = Terms(hold_us=5_000_000)
+# After this those whose answer nobody heard have ended by themselves.
+ENDED_WITHIN_S = TERMS.hold_us / 1e6 + 4
 
 
 @dataclass
@@ -184,22 +186,25 @@ class Run:
     lag_s: float
 
 
-async def _run(case: Case, callers: int) -> Run:
+async def _run(case: Case, callers: int, quiet_s: float) -> Run:
     with tempfile.TemporaryDirectory(prefix="tenantry-faults-") as folder:
         async with site(case, Path(folder)) as made:
             async with made.load.running(callers):
                 await asyncio.sleep(1)
                 await case.fault(made)
                 await asyncio.sleep(1)
-            # Holds whose answer nobody heard end by themselves.
-            await asyncio.sleep(TERMS.hold_us / 1e6 + 4)
+            await asyncio.sleep(quiet_s)
             outcome = await made.load.check()
             heard = [made.killed_at - outcome.heard[name] for name in outcome.lost]
             return Run(outcome, max(heard, default=0.0))
 
 
 def run(
-    *, runs: int = 10 if FULL else 1, callers: int = 1_000 if FULL else 200, cases: tuple[Case, ...] = CASES
+    *,
+    runs: int = 10 if FULL else 1,
+    callers: int = 1_000 if FULL else 200,
+    cases: tuple[Case, ...] = CASES,
+    quiet_s: float = ENDED_WITHIN_S,
 ) -> Report:
     """The benchmark. Small numbers try it out."""
     report = Report(
@@ -217,7 +222,7 @@ def run(
         )
     )
     for case in cases:
-        _report(case, [uvloop.run(_run(case, callers)) for _ in range(runs)], report)
+        _report(case, [uvloop.run(_run(case, callers, quiet_s)) for _ in range(runs)], report)
     return report
 
 

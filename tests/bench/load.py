@@ -97,9 +97,9 @@ class Sampling:
         return traceparent(sampled)
 
 
-def client(address: str) -> aio.Channel:
+def client(address: str, *options: tuple[str, int]) -> aio.Channel:
     """A client's channel, without a proxy or retries."""
-    return aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)])
+    return aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0), *options])
 
 
 async def ready(channel: aio.Channel) -> None:

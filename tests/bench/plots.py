@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot
 
+from tenantry.quota.served import Curve, Prices, by_tenant
 from tenantry.quota.simulation import Fate
-from tests.bench.service import Curve, Prices, by_tenant
 
 # Half of the paper's window, so that what changes every minute is seen.
 WINDOW_S = 30.0

@@ -5,7 +5,21 @@ from typing import Any
 
 import pytest
 
-from tests.bench import echo, edge, fuzz, identity, leaks, memory, path, revocation
+from tests.bench import (
+    echo,
+    edge,
+    fairness,
+    faults,
+    fuzz,
+    herd,
+    identity,
+    leaks,
+    memory,
+    path,
+    queue,
+    quota,
+    revocation,
+)
 from tests.bench.report import Report
 
 
@@ -57,3 +71,31 @@ def test_fuzz_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str])
 def test_identity_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     figures = printed(identity.run(tenants=(2, 4), times=50, rounds=1, remembered=10), capsys)
     assert figures["many_idle_mb"] > 0
+
+
+def test_quota_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(quota.run(rounds=1, seconds=0.05, window_s=0.2), capsys)
+    assert {"of_echo", "of_bare", "edge_over", "gone_admitted", "back_s", "in_process_p50_ms"} <= figures.keys()
+
+
+def test_faults_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = printed(faults.run(runs=1, callers=3, cases=faults.CASES[:1], quiet_s=0.0), capsys)
+    assert figures["none_admitted"] > 0
+
+
+def test_fairness_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    report = fairness.run(workloads=fairness.WORKLOADS[:1], real_figures=(3,), seconds=20, traces=())
+    figures = printed(report, capsys)
+    assert {"figure_3_fair_backlogged", "figure_3_real_backlogged", "weights_real_off_by"} <= figures.keys()
+
+
+def test_queue_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    small = herd.Herd(callers=20, tenants=2, seats=5)
+    report = queue.run(
+        sizes=(2, 4),
+        times=64,
+        herds=lambda report: herd.on_the_service(report, size=small, times=2, replicas_of_herd=(1,)),
+    )
+    figures = printed(report, capsys)
+    assert figures["herd_1_served"] == small.callers
+    assert {"enqueue_us_at_4", "settle_us_at_4", "seat_is_freed_other_replica_p99_ms"} <= figures.keys()

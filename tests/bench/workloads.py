@@ -4,15 +4,14 @@
 experiments. Arrivals of each are the same in every run.
 """
 
-import csv
 import gzip
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from tenantry.quota.recorded import read
 from tenantry.quota.simulation import Arrival
 
 _MINUTE_S = 60.0
@@ -116,36 +115,21 @@ WORKLOADS = (
 )
 
 
-def weighted(weights: Mapping[str, int]) -> list[Arrival]:
+def weighted(weights: Mapping[str, int], per_s: float = 3) -> list[Arrival]:
     """All tenants backlogged throughout, whatever their weight."""
     return sorted(
         arrival
         for place, tenant in enumerate(weights)
-        for arrival in steady(tenant, 3, 600, phase=place / len(weights))
+        for arrival in steady(tenant, per_s, 600, phase=place / len(weights))
     )
 
 
 def recorded(file: Path) -> list[Arrival]:
-    """Real arrivals, of one nameless tenant: lines of `TIMESTAMP,ContextTokens,GeneratedTokens`."""
+    """Real arrivals, of one nameless tenant."""
     with gzip.open(file, "rt", newline="") as lines:
-        rows = [(row["TIMESTAMP"], row["ContextTokens"], row["GeneratedTokens"]) for row in csv.DictReader(lines)]
-    times = [datetime.fromisoformat(time[:26]).replace(tzinfo=UTC).timestamp() for time, _, _ in rows]
-    first = min(times)
-    return sorted(
-        Arrival(at_s - first, "", int(read), max(1, int(written)))
-        for at_s, (_, read, written) in zip(times, rows, strict=True)
-    )
-
-
-def split(arrivals: list[Arrival], tenants: int, seed: int) -> list[Arrival]:
-    """The same arrivals, each given to a tenant by Zipf's law: tenant n is n times as rare as the first."""
-    dice = random.Random(seed)
-    names = [f"t{number:02}" for number in range(1, tenants + 1)]
-    chosen = dice.choices(names, [1 / number for number in range(1, tenants + 1)], k=len(arrivals))
-    return [
-        Arrival(arrival.at_s, tenant, arrival.input_tokens, arrival.output_tokens)
-        for arrival, tenant in zip(arrivals, chosen, strict=True)
-    ]
+        arrivals, wrong = read(lines)
+    assert not wrong, wrong
+    return arrivals
 
 
 def heavier(arrivals: list[Arrival], tenant: str, times: int, seed: int) -> list[Arrival]:

@@ -20,10 +20,11 @@ from tenantry.kit.server import Room
 
 @dataclass
 class QueueDirector:
-    """What calls asked for and said. Places wait for `go` when they are held; `failure` is raised instead of one, and `broken`
-    ends streams that were granted."""
+    """What calls asked for and said. Places wait for `go` when they are held, and calls are told the `standings`; `failure` is
+    raised instead of one, and `broken` ends streams that were granted."""
 
     held: bool = False
+    standings: list[pb.SlotWaiting] = field(default_factory=lambda: [pb.SlotWaiting(place=1)])
     go: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
     broken: Exception | None = None
@@ -51,7 +52,8 @@ class _Queue(FairQueueServiceServicer):
         if director.failure is not None:
             raise director.failure
         if director.held:
-            yield pb.AcquireSlotResponse(waiting=pb.SlotWaiting(place=1))
+            for standing in director.standings:
+                yield pb.AcquireSlotResponse(waiting=standing)
             await director.go.wait()
         life = Duration()
         life.FromNanoseconds(round(director.life_s * 1e9))

@@ -96,6 +96,7 @@ async def served(
     exporters: tuple[SpanExporter, ...] = (),
     otlp_metrics_endpoint: str = "",
     tls: Path | None = None,
+    max_concurrent_calls: int = 4_096,
 ) -> AsyncIterator[Served]:
     """Serves rooms whose tokens and assertions are signed by a key of the test's own."""
     key = Ed25519PrivateKey.generate()
@@ -104,7 +105,14 @@ async def served(
     for one in hosted:
         (tokens / f"{one.name}.token").write_text(service_token(key, one.name))
     settings = MeshSettings(
-        "127.0.0.1:0", "", {}, tokens=tokens, drain_s=1.0, otlp_metrics_endpoint=otlp_metrics_endpoint, tls=tls
+        "127.0.0.1:0",
+        "",
+        {},
+        tokens=tokens,
+        drain_s=1.0,
+        otlp_metrics_endpoint=otlp_metrics_endpoint,
+        tls=tls,
+        max_concurrent_calls=max_concurrent_calls,
     )
 
     async def keys() -> Mapping[str, bytes]:

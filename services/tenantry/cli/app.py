@@ -26,6 +26,8 @@ COMMANDS = {
     "audit": "audit:app",
     "usage": "usage:usage",
     "limits": "limits:app",
+    "top": "top:top",
+    "simulate": "simulate:simulated",
     "trace": "traces:trace",
 }
 

@@ -4,6 +4,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
@@ -39,15 +40,49 @@ def ask(
     request = pb.StreamGenerateContentRequest(query=query)
     connection = connected_tenant(address, key, tenant)
     text = ""
-    for event in connection.call(GatewayServiceStub, "StreamGenerateContent", request, timeout_s=_LONGEST_S):
-        if event.HasField("text_delta"):
-            text += event.text_delta
-            if is_terminal():
-                console.print(clean(event.text_delta), end="", markup=False, soft_wrap=True)
-        if event.HasField("completed"):
-            _end(text, event.completed)
-            return
+    with _Waiting() as waiting:
+        for event in connection.call(GatewayServiceStub, "StreamGenerateContent", request, timeout_s=_LONGEST_S):
+            if event.HasField("waiting"):
+                waiting.show(event.waiting)
+            if event.HasField("text_delta"):
+                waiting.end()
+                text += event.text_delta
+                if is_terminal():
+                    console.print(clean(event.text_delta), end="", markup=False, soft_wrap=True)
+            if event.HasField("completed"):
+                _end(text, event.completed)
+                return
     fail("the answer broke off before its end", "ask again")
+
+
+class _Waiting:
+    """A line that says where the request stands, for a person, until the answer begins."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("")
+        self._shown = False
+
+    def __enter__(self) -> "_Waiting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def show(self, waiting: pb.Waiting) -> None:
+        if not self._console.is_terminal:
+            return
+        expected_s = waiting.expected_wait.ToNanoseconds() / 1e9
+        about = f", about {max(1, round(expected_s))} s" if waiting.HasField("expected_wait") else ""
+        self._status.update(f"waiting, place {waiting.place}{about}")
+        if not self._shown:
+            self._shown = True
+            self._status.start()
+
+    def end(self) -> None:
+        if self._shown:
+            self._shown = False
+            self._status.stop()
 
 
 def _end(text: str, summary: pb.GenerationSummary) -> None:

@@ -37,6 +37,8 @@ ADVICE = {
     "HANDLE_LOST": "try again",
     "REQUESTS_PER_MINUTE": "wait, or ask for a higher limit",
     "TOKENS_PER_MINUTE": "wait, ask for a shorter answer, or ask for a higher limit",
+    "TOKENS_BUDGET": "wait until the next day or month begins, or ask for a higher limit",
+    "COST_BUDGET": "wait until the next day or month begins, or ask for a higher limit",
     "CONCURRENT_REQUESTS": "wait until another request has ended",
     "OUTBOX_FULL": "have an operator start insight: the ledger does not read",
     "LARGER_THAN_LIMIT": "ask for a shorter answer, or for a higher limit",

@@ -128,7 +128,9 @@ def _start_workers(running: Processes, workers: int, listen: str, environment: M
     shared = "1" if workers > 1 else ""
     for number in range(1, workers + 1):
         name = "tenantry" if workers == 1 else f"worker-{number}"
-        running.start(name, command, TENANTRY_LISTEN=listen, TENANTRY_SHARED_PORT=shared, **environment)
+        # Each worker is a replica of quota: while the books are away they share the limits.
+        own = {"TENANTRY_LISTEN": listen, "TENANTRY_SHARED_PORT": shared, "TENANTRY_QUOTA_REPLICAS": str(workers)}
+        running.start(name, command, **own, **environment)
         # The first worker brings the tables to this version; the others find them so.
         if number == 1:
             processes.wait_healthy(running, {name: listen}, _READY_S)

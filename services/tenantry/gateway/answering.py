@@ -12,7 +12,7 @@ from typing import Any
 
 from tenantry.gateway import estimate
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Found, Hit, Lead, Peers, Plan, Use, Wait
+from tenantry.gateway.peers import Found, Hit, Lead, Peers, Plan, Use, Wait, Waiting
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query, check
 from tenantry.gateway.settings import Settings
@@ -37,7 +37,7 @@ class Answering:
         self._clock = clock
         self._afterwards: set[asyncio.Task[Any]] = set()
 
-    async def answer(self, query: Query, *, streamed: bool) -> AsyncGenerator[str | Complete]:
+    async def answer(self, query: Query, *, streamed: bool) -> AsyncGenerator[str | Waiting | Complete]:
         """The pieces of the answer, then its end. Closing the iterator early is the client going away."""
         if len(self._afterwards) >= MAX_AFTERWARDS:
             raise ResourceExhausted(
@@ -148,7 +148,7 @@ class Answering:
 
     async def _produce(
         self, plan: Plan, hold: Hold, lead: Lead, use: Use, *, streamed: bool
-    ) -> AsyncGenerator[str | Complete]:
+    ) -> AsyncGenerator[str | Waiting | Complete]:
         production = Production(self._peers, plan, hold, lead.handle, use, self._clock, streamed)
         self._keep(production.task)
         ended = False

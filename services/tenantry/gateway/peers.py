@@ -130,6 +130,15 @@ Found = Hit | Lead | Wait
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The model has no place for the call yet: which of the tenant's it is, 1 is the next, and how long that may take (0:
+    nobody knows)."""
+
+    place: int
+    expected_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """How a model's answer ended."""
 
@@ -191,6 +200,6 @@ class Peers(Protocol):
         """Whether the flight ended; False when it was kept since somebody waits."""
         ...
 
-    def generate(self, generation: Generation) -> AsyncGenerator[str | Model | End]:
+    def generate(self, generation: Generation) -> AsyncGenerator[str | Waiting | Model | End]:
         """The pieces of the answer, before them the model if another than the chosen one begins it; then its end."""
         ...

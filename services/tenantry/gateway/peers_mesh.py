@@ -34,6 +34,7 @@ from tenantry.gateway.peers import (
     Reserved,
     Use,
     Wait,
+    Waiting,
 )
 from tenantry.gateway.query import Query
 from tenantry.kit import caller
@@ -155,7 +156,7 @@ class MeshPeers:
         request = cache_pb.AbandonFlightRequest(key=_key(plan), handle=handle, keep_if_awaited=keep_if_awaited)
         return (await self._cache.AbandonFlight(request)).abandoned
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[str | Model | End]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[str | Waiting | Model | End]:
         given = _input(generation)
         if not generation.streamed:
             request = generation_pb.GenerateContentRequest(input=given)
@@ -168,6 +169,8 @@ class MeshPeers:
         )
         try:
             async for piece in stream:
+                if piece.HasField("waiting"):
+                    yield Waiting(piece.waiting.place, piece.waiting.expected_wait.ToNanoseconds() / 1e9)
                 if piece.HasField("model"):
                     yield _model(piece.model)
                 if piece.text_delta:
@@ -176,6 +179,12 @@ class MeshPeers:
                     yield _end(piece.result)
         finally:
             stream.cancel()
+
+
+def waiting_of(waiting: Waiting) -> gateway_pb.Waiting:
+    """The contract's waiting."""
+    expected = _duration(waiting.expected_s) if waiting.expected_s else None
+    return gateway_pb.Waiting(place=waiting.place, expected_wait=expected)
 
 
 def usage_of(use: Use) -> usage_pb2.Usage:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tenantry.gateway import estimate, output_schema
 from tenantry.gateway.citations import Passage, cited
 from tenantry.gateway.holding import Hold
-from tenantry.gateway.peers import Answer, End, Generation, Model, Outcome, Peers, Plan, Use
+from tenantry.gateway.peers import Answer, End, Generation, Model, Outcome, Peers, Plan, Use, Waiting
 from tenantry.kit import call
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Internal, Reason, TenantryError, Unavailable
@@ -39,7 +39,7 @@ def departure(deadline: float | None, now: float) -> Outcome:
 
 
 class Production:
-    """One answer in the making. `pieces` yields text, then Complete, or raises what went wrong."""
+    """One answer in the making. `next` gives text, after word of waiting if any, then Complete, or raises what went wrong."""
 
     def __init__(
         self, peers: Peers, plan: Plan, hold: Hold, handle: str, use: Use, clock: Clock, streamed: bool
@@ -52,7 +52,7 @@ class Production:
         self._clock = clock
         self._streamed = streamed
         self._started = clock.monotonic() - use.latency_s
-        self._pieces: asyncio.Queue[str | Complete | BaseException] = asyncio.Queue(_PIECES)
+        self._pieces: asyncio.Queue[str | Waiting | Complete | BaseException] = asyncio.Queue(_PIECES)
         self._unread = False
         self._text: list[str] = []
         self._called = False
@@ -67,7 +67,7 @@ class Production:
         self._making = asyncio.create_task(self._make())
         self.task = asyncio.create_task(self._run())
 
-    async def next(self) -> str | Complete:
+    async def next(self) -> str | Waiting | Complete:
         """The next piece, or the end."""
         piece = await self._pieces.get()
         if isinstance(piece, BaseException):
@@ -168,6 +168,9 @@ class Production:
                 if isinstance(piece, Model):
                     self._model = piece
                     continue
+                if isinstance(piece, Waiting):
+                    await self._put(piece)
+                    continue
                 if self._use.first_token_s is None:
                     self._use.first_token_s = self._clock.monotonic() - self._started
                 self._text.append(piece)
@@ -242,7 +245,7 @@ class Production:
             # One that was not told of before: it broke off before its first piece came through.
             use.provider, use.model, use.model_revision = told.get("provider", ""), told["model"], ""
 
-    async def _put(self, piece: str | Complete | BaseException) -> None:
+    async def _put(self, piece: str | Waiting | Complete | BaseException) -> None:
         if not self._unread:
             await self._pieces.put(piece)
 

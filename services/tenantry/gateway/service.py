@@ -9,7 +9,8 @@ from grpc import aio
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1 import gateway_service_pb2_grpc as grpc_pb
 from tenantry.gateway.answering import Answering
-from tenantry.gateway.peers_mesh import citations_of, usage_of
+from tenantry.gateway.peers import Waiting
+from tenantry.gateway.peers_mesh import citations_of, usage_of, waiting_of
 from tenantry.gateway.production import Complete
 from tenantry.gateway.query import USUAL_PASSAGES, Query
 from tenantry.kit import caller, telemetry
@@ -31,7 +32,8 @@ class GatewayService(grpc_pb.GatewayServiceServicer):
             async for piece in pieces:
                 if isinstance(piece, Complete):
                     return pb.GenerateContentResponse(text="".join(text), summary=_summary(piece))
-                text.append(piece)
+                if isinstance(piece, str):
+                    text.append(piece)
         raise AssertionError("an answer ends with Complete or an error")
 
     async def StreamGenerateContent(
@@ -44,6 +46,8 @@ class GatewayService(grpc_pb.GatewayServiceServicer):
             async for piece in pieces:
                 if isinstance(piece, Complete):
                     yield pb.StreamGenerateContentResponse(completed=_summary(piece))
+                elif isinstance(piece, Waiting):
+                    yield pb.StreamGenerateContentResponse(waiting=waiting_of(piece))
                 else:
                     yield pb.StreamGenerateContentResponse(text_delta=piece)
 

@@ -194,14 +194,16 @@ class Unavailable(TenantryError):
 
 
 class StoreUnavailable(Unavailable):
-    """A store can't be reached. `store` is our name for it (`books`, `cache`, `sql`), never an address."""
+    """A store can't be reached. `store` is our name for it (`books`, `cache`, `sql`), never an address. Not `away`: it is there,
+    and can't take this now, for want of memory, disk or connections."""
 
     transient: ClassVar[bool] = True
 
-    def __init__(self, store: str, *, retry_after_s: float | None = 1.0) -> None:
+    def __init__(self, store: str, *, retry_after_s: float | None = 1.0, away: bool = True) -> None:
         super().__init__(
             Reason.STORE_UNAVAILABLE, f"the store `{store}` can't be reached", retry_after_s=retry_after_s, store=store
         )
+        self.away = away
 
 
 class DeadlineExceeded(TenantryError):

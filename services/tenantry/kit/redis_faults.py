@@ -40,6 +40,8 @@ TRANSIENT_CODES: dict[str, bool] = {
     "ASK": True,
     "UNBLOCKED": True,
 }
+# What a server says in whose place there is another, or soon will be. Others are there and full.
+_AWAY = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"})
 _TOO_MANY_CLIENTS = "ERR max number of clients"
 
 
@@ -47,7 +49,7 @@ def translate(error: Exception, store: str) -> TenantryError:
     """The one mapping of what goes wrong. The server's words stay out: they may quote keys and arguments."""
     if isinstance(error, ReplyError):
         if TRANSIENT_CODES.get(error.code, False) or str(error).startswith(_TOO_MANY_CLIENTS):
-            return StoreUnavailable(store)
+            return StoreUnavailable(store, away=error.code in _AWAY)
         return StoreFailed(f"{store}: the server replied {error.code or 'an error without a code'}")
     if next((TRANSIENT[ancestor] for ancestor in type(error).__mro__ if ancestor in TRANSIENT), False):
         return StoreUnavailable(store)

@@ -81,7 +81,7 @@ class Server:
         if not link.writable.is_set():
             await self._in_time(link.writable.wait())
         if link.due >= MOST_DUE:
-            raise StoreUnavailable(self._store)
+            raise StoreUnavailable(self._store, away=False)
         return link
 
     async def _open(self, place: int) -> Link:

@@ -16,7 +16,7 @@ from tenantry.models.generation import AnswerProvider, Ask, Counts, Ended, Piece
 from tenantry.models.limits import Limits
 from tenantry.models.model import Model, Provider
 from tenantry.models.prices import cost_micros, estimated_tokens
-from tenantry.models.slots import FreeSeat, Outcome, Seat, Slots, Wanted, pool_of
+from tenantry.models.slots import FreeSeat, Outcome, Seat, Slots, Standing, Wanted, pool_of
 
 # A caller with little time must not make a slow model look broken to all others.
 _PATIENCE_S = 10.0
@@ -71,8 +71,9 @@ class Attempts:
 
     async def make(
         self, model: Model, target: Target, payer: Payer, ask: Ask, limits: Limits, *, stream: bool
-    ) -> AsyncGenerator[str | Result, None]:
-        """Deltas and then the result; an error after the first delta says in its metadata what was used.
+    ) -> AsyncGenerator[str | Standing | Result, None]:
+        """Where the call stands while it waits, deltas and then the result; an error after the first delta says in its
+        metadata what was used.
 
         A model has a circuit for each payer, since a provider may fail for one alone.
         """
@@ -85,6 +86,9 @@ class Attempts:
         try:
             # What the queue refuses says nothing of the provider.
             async with self._seat(model, payer, asked, tally, limits) as seat:
+                async with aclosing(seat.turn()) as standings:
+                    async for standing in standings:
+                        yield standing
                 left = _after(limits, seat.waited_s)
                 answer = self._answer(model, target, asked, left, tally, seat, route, stream=stream)
                 async with aclosing(answer) as pieces:

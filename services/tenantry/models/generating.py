@@ -15,6 +15,7 @@ from tenantry.models.limits import MARGIN_S, limits_of
 from tenantry.models.model import Model, Owner, tenant_of
 from tenantry.models.routing import Reach, require
 from tenantry.models.sealing import Seal
+from tenantry.models.slots import Standing
 
 
 class Generating:
@@ -36,8 +37,9 @@ class Generating:
         *,
         stream: bool,
         deadline: float | None,
-    ) -> AsyncGenerator[str | Model | Result, None]:
-        """Deltas of the answer and its result, of the first of `models` that begins to answer; before them a fallback's model.
+    ) -> AsyncGenerator[str | Model | Standing | Result, None]:
+        """Deltas of the answer and its result, of the first of `models` that begins to answer; before them where the call stands
+        while it waits, and a fallback's model.
 
         `receipt` is the hold's that the calls are made under; `deadline` is in the clock's monotonic seconds. When all fail,
         the error is the first one's.
@@ -55,9 +57,10 @@ class Generating:
                 attempt = self._attempts.make(model, target, payer, ask, limits, stream=stream)
                 async with aclosing(attempt) as pieces:
                     async for piece in pieces:
-                        if place and not answered:
-                            yield model
-                        answered = True
+                        if not isinstance(piece, Standing):
+                            if place and not answered:
+                                yield model
+                            answered = True
                         yield piece
                 return
             except TenantryError as error:

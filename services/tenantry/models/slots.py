@@ -1,5 +1,6 @@
 """Places in pools: what an attempt needs of the fair queue, whoever keeps it."""
 
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,14 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a waiting call stands: `place` 1 is its tenant's next; the wait is an estimate, 0 while nothing was measured."""
+
+    place: int
+    wait_s: float
+
+
 class Limit(Protocol):
     """What bounds the wait for the provider's next piece: an `asyncio.Timeout`."""
 
@@ -23,7 +32,11 @@ class Limit(Protocol):
 
 
 class Seat(Protocol):
-    """A place that a call holds while it runs."""
+    """A place that a call holds while it runs, once `turn` has ended."""
+
+    def turn(self) -> AsyncGenerator[Standing, None]:
+        """Waits for the call's turn, and says where it stands while that takes long. Raises the queue's refusal."""
+        ...
 
     @property
     def waited_s(self) -> float:
@@ -64,7 +77,7 @@ class Slots(Protocol):
     """The fair queue."""
 
     def take(self, wanted: Wanted) -> AbstractAsyncContextManager[Seat]:
-        """A place, once it is the call's turn, for as long as the block runs. Raises the queue's refusal."""
+        """A place for as long as the block runs, which begins with waiting for the call's turn."""
         ...
 
 
@@ -73,6 +86,10 @@ class FreeSeat:
 
     waited_s = 0.0
     lost = False
+
+    async def turn(self) -> AsyncGenerator[Standing, None]:
+        for standing in ():
+            yield standing
 
     def cut(self, limit: Limit) -> None: ...
     def wrote(self, output_tokens: int) -> None: ...

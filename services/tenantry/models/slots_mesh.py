@@ -6,7 +6,7 @@ has ended without that is the place lost.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,10 +16,12 @@ from tenantry.api.quota.v1 import queue_service_pb2 as pb
 from tenantry.api.quota.v1.queue_service_pb2_grpc import FairQueueServiceStub
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
-from tenantry.models.slots import Limit, Outcome, Wanted
+from tenantry.models.slots import Limit, Outcome, Standing, Wanted
 
 # How often output is told while it is written.
 TELL_EVERY_S = 0.3
+# Who waits for less than this is not told so.
+SAY_AFTER_S = 0.5
 _AGAIN_S = 0.1
 # How long giving a place back may take; after that it ends by itself.
 _BACK_WITHIN_S = 2.0
@@ -27,30 +29,35 @@ _OUTCOMES = {Outcome.OK: pb.SLOT_OUTCOME_OK, Outcome.THROTTLED: pb.SLOT_OUTCOME_
 
 
 class _Seat:
-    """A granted place."""
+    """A place: first it is asked for, then granted, and held over as many streams as it takes."""
 
-    def __init__(self, stream: Any, lease: pb.Lease, waited_s: float, ends_at: float) -> None:
-        self.stream = stream
-        self.lease = lease
-        self.ends_at = ends_at
-        self.waited_s = waited_s
+    def __init__(self, slots: "MeshSlots", wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.stream: Any = None
+        self.lease = pb.Lease()
+        self.ends_at = 0.0
+        self.waited_s = 0.0
+        self.holding: asyncio.Task[None] | None = None
         self.lost = False
+        self._slots = slots
         self.output_tokens = 0
         self.told_tokens = 0
         self.end = pb.SlotEnd(outcome=pb.SLOT_OUTCOME_FAILED)
         self._limit: Limit | None = None
         self._reading: asyncio.Task[Any] | None = None
 
+    def turn(self) -> AsyncGenerator[Standing, None]:
+        return self._slots.wait(self)
+
     def read(self) -> "asyncio.Task[Any]":
         """The stream's next message, on its way. It is never cancelled: that would cancel the stream."""
         reading = self._reading
         if reading is None:
-            reading = self._reading = asyncio.create_task(self.stream.read())
-            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            reading = self._reading = _reading(self.stream)
         return reading
 
     def go_on(self, stream: Any, lease: pb.Lease, ends_at: float) -> None:
-        """The place is held by another stream."""
+        """The place is held by this stream from now on."""
         self.stream, self.lease, self.ends_at = stream, lease, ends_at
         self._reading = None
 
@@ -92,7 +99,20 @@ class MeshSlots:
 
     @asynccontextmanager
     async def take(self, wanted: Wanted) -> AsyncGenerator[_Seat, None]:
-        began = self._clock.monotonic()
+        seat = _Seat(self, wanted)
+        try:
+            yield seat
+        finally:
+            if seat.holding is not None:
+                seat.holding.cancel()
+                # In a task: the answer need not wait for it, and a call that was cancelled may not.
+                back = asyncio.create_task(self._give_back(seat, seat.holding))
+                self._returning.add(back)
+                back.add_done_callback(self._returning.discard)
+
+    async def wait(self, seat: _Seat) -> AsyncGenerator[Standing, None]:
+        """Ask for the place, and hold it from the grant on."""
+        began, wanted = self._clock.monotonic(), seat.wanted
         begin = pb.SlotBegin(
             receipt=wanted.receipt,
             pool=wanted.pool,
@@ -101,46 +121,46 @@ class MeshSlots:
             begin_within=_duration(wanted.within_s),
             priority=wanted.priority,
         )
-        stream, lease = await self._granted(begin)
-        now = self._clock.monotonic()
-        seat = _Seat(stream, lease, now - began, now + _seconds(lease.life))
-        holding = asyncio.create_task(self._hold(seat, wanted.receipt))
-        try:
-            yield seat
-        finally:
-            holding.cancel()
-            # In a task: the answer need not wait for it, and a call that was cancelled may not.
-            back = asyncio.create_task(self._give_back(seat, holding))
-            self._returning.add(back)
-            back.add_done_callback(self._returning.discard)
+        async with aclosing(self._granted(seat, begin)) as standings:
+            async for standing in standings:
+                yield standing
+        seat.waited_s = self._clock.monotonic() - began
+        seat.holding = asyncio.create_task(self._hold(seat))
 
     async def close(self) -> None:
         """Let places that are given back reach the queue."""
         await asyncio.gather(*self._returning, return_exceptions=True)
 
-    async def _granted(self, begin: pb.SlotBegin) -> tuple[Any, pb.Lease]:
-        """A stream that was granted a place, and the lease."""
+    async def _granted(self, seat: _Seat, begin: pb.SlotBegin) -> AsyncGenerator[Standing, None]:
+        """A stream that is granted the place. What the queue says before is passed on when it holds for a while."""
         stream: Any = self._queue.AcquireSlot()
+        say_at = asyncio.get_running_loop().time() + SAY_AFTER_S
+        standing: Standing | None = None
+        granted = False
         try:
             await stream.write(pb.AcquireSlotRequest(begin=begin))
-            while True:
-                answer = await stream.read()
+            while not granted:
+                reading = _reading(stream)
+                if standing is not None and not await _comes_by(reading, say_at):
+                    yield standing
+                answer = await reading
                 if not isinstance(answer, pb.AcquireSlotResponse):
                     raise _away()
-                if answer.HasField("granted"):
-                    return stream, answer.granted
-        except BaseException:
-            stream.cancel()
-            raise
+                standing = Standing(answer.waiting.place, _seconds(answer.waiting.expected_wait))
+                if granted := answer.HasField("granted"):
+                    seat.go_on(stream, answer.granted, self._clock.monotonic() + _seconds(answer.granted.life))
+        finally:
+            if not granted:
+                stream.cancel()
 
-    async def _hold(self, seat: _Seat, receipt: Any) -> None:
+    async def _hold(self, seat: _Seat) -> None:
         """Keep the place until it is given back, over as many streams as it takes."""
         while True:
             try:
                 await self._follow(seat)
             except TenantryError:
                 seat.stream.cancel()
-            if not await self._again(seat, receipt):
+            if not await self._again(seat):
                 seat.lose()
                 return
 
@@ -159,19 +179,19 @@ class MeshSlots:
                 progress = pb.SlotProgress(output_tokens=seat.told_tokens)
                 await seat.stream.write(pb.AcquireSlotRequest(progress=progress))
 
-    async def _again(self, seat: _Seat, receipt: Any) -> bool:
+    async def _again(self, seat: _Seat) -> bool:
         """Go on with the lease at whichever replica answers; False when it is another call's, or has ended."""
-        while self._clock.monotonic() < seat.ends_at:
-            begin = pb.SlotBegin(receipt=receipt, lease=seat.lease, output_tokens=seat.output_tokens)
+        while (left_s := seat.ends_at - self._clock.monotonic()) > 0:
+            begin = pb.SlotBegin(receipt=seat.wanted.receipt, lease=seat.lease, output_tokens=seat.output_tokens)
             try:
-                async with asyncio.timeout(seat.ends_at - self._clock.monotonic()):
-                    stream, lease = await self._granted(begin)
+                async with asyncio.timeout(left_s), aclosing(self._granted(seat, begin)) as standings:
+                    async for _ in standings:
+                        pass
             except (Unavailable, ResourceExhausted):
                 await self._clock.sleep(_AGAIN_S)
             except (TenantryError, TimeoutError):
                 return False
             else:
-                seat.go_on(stream, lease, self._clock.monotonic() + _seconds(lease.life))
                 return True
         return False
 
@@ -187,6 +207,19 @@ class MeshSlots:
             pass  # the stream is broken, and the lease ends by itself
         finally:
             seat.stream.cancel()
+
+
+def _reading(stream: Any) -> "asyncio.Task[Any]":
+    """The stream's next message, on its way; how it breaks is said to those who wait for it, if any do."""
+    reading = asyncio.create_task(stream.read())
+    reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return reading
+
+
+async def _comes_by(reading: "asyncio.Task[Any]", at: float) -> bool:
+    """Whether the message is there at that time of the event loop."""
+    done, _ = await asyncio.wait((reading,), timeout=max(0.0, at - asyncio.get_running_loop().time()))
+    return bool(done)
 
 
 def _away() -> Unavailable:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from tenantry.kit import paging
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import InvalidArgument, PermissionDenied, Reason
-from tenantry.kit.owner import Pool
+from tenantry.kit.owner import Platform, Pool
 from tenantry.quota.gcra import MOST_AMOUNT
 from tenantry.quota.slot import PoolSettings
 from tenantry.quota.store_queue import PoolStore
@@ -16,28 +16,38 @@ _LONGEST_NAME = 400
 
 
 class Pools:
-    """`find` gives a pool from the memory that `changed` drops it from."""
+    """`find` gives a pool from the memory that `changed` drops it from; `in_use` up to so many pools that have a queue, after a
+    name."""
 
     def __init__(
         self,
         store: PoolStore,
         find: Callable[[str], Awaitable[tuple[PoolSettings, int]]],
         changed: Callable[[str], None],
+        in_use: Callable[[Platform, str, int], Awaitable[Sequence[Pool]]],
     ) -> None:
         self._store = store
         self._find = find
         self._changed = changed
+        self._in_use = in_use
 
     async def settings(self, owner: Pool) -> PoolSettings:
         """The pool as it is set, from memory."""
         return (await self._find(owner.name))[0]
 
-    async def list(self, caller: Caller, size: int, token: str) -> tuple[Sequence[tuple[str, PoolSettings, int]], str]:
-        """A page of the pools that were set, and the token of the next."""
+    async def list(
+        self, caller: Caller, size: int, token: str, *, in_use: bool
+    ) -> tuple[Sequence[tuple[str, PoolSettings, int]], str]:
+        """A page of the pools that were set, or of those in use, and the token of the next."""
         _check_operator(caller)
         most = paging.size_of(size)
         position = paging.position_of(token, (str,))
-        found = await self._store.list(str(position[0]) if position else "", most + 1)
+        after = str(position[0]) if position else ""
+        if in_use:
+            used = await self._in_use(Platform(), after, most + 1)
+            found = [(pool.name, *await self._find(pool.name)) for pool in used]
+        else:
+            found = await self._store.list(after, most + 1)
         page = found[:most]
         return page, paging.token_of(page[-1][0]) if len(found) > most else ""
 

@@ -1,7 +1,7 @@
 """Whether the books that all replicas share are there, and for how long a replica may do without them.
 
 Found out by calls: the first one that finds them away says so, and from then on nobody waits for them. They are back when a
-write to them succeeds (a server that only reads, because its disk or memory is full, is away).
+write to them succeeds. Books that are there and full are not away: who fills them would get a second share.
 """
 
 import logging
@@ -38,8 +38,10 @@ class Presence:
     def away(self) -> bool:
         return self._since is not None
 
-    def left(self) -> None:
-        """A call found the books away."""
+    def left(self, error: StoreUnavailable) -> None:
+        """A call found the books away. Raises the error again if they are there, and only can't take it."""
+        if not error.away:
+            raise error
         if self._since is None:
             self._since = self._clock.monotonic()
             extra = {"replicas": self.terms.replicas, "seconds_at_most": self.terms.most_s}

@@ -75,8 +75,8 @@ class Standby:
         if not self._presence.away:
             try:
                 return await self._books.reserve(owner, ask, demand)
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         self._presence.check_time()
         shared = share_of(demand, self._presence.terms.replicas)
         if shared is None:
@@ -104,8 +104,8 @@ class Standby:
         if not self._presence.away:
             try:
                 return await self._books.commit(owner, model, settled)
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         return await self._put_aside_one(settled)
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
@@ -168,8 +168,8 @@ class Standby:
     async def _noticing(self, work: Awaitable[T]) -> T:
         try:
             return await work
-        except StoreUnavailable:
-            self._presence.left()
+        except StoreUnavailable as error:
+            self._presence.left(error)
             raise
 
     def _now_us(self) -> int:

@@ -29,8 +29,8 @@ class StandbyCalls:
         if not self._presence.away:
             try:
                 return await self._counters.count(owner, calls, limit)
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         self._presence.check_time()
         replicas = self._presence.terms.replicas
         shared = replace(

@@ -36,8 +36,8 @@ class StandbyQueues:
         if not self._presence.away:
             try:
                 return await self._queues.acquire(owner, call, settings)
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         self._presence.check_time()
         return self._say(owner, lambda queue, now_us: queue.acquire(now_us, call, self._share(settings)))
 
@@ -96,6 +96,9 @@ class StandbyQueues:
         if not self._presence.away:
             await self._noticing(self._queues.remember(owner))
 
+    async def pools(self, owner: Platform, after: str, most: int) -> Sequence[Pool]:
+        return await self._queues.pools(owner, after, most)
+
     async def due(self, owner: Platform) -> Sequence[Pool]:
         if self._presence.away:
             return list(self._alone)
@@ -109,15 +112,15 @@ class StandbyQueues:
         if not self._presence.away:
             try:
                 return await shared()
-            except StoreUnavailable:
-                self._presence.left()
+            except StoreUnavailable as error:
+                self._presence.left(error)
         return self._say(owner, alone)
 
     async def _noticing(self, work: Awaitable[T]) -> T:
         try:
             return await work
-        except StoreUnavailable:
-            self._presence.left()
+        except StoreUnavailable as error:
+            self._presence.left(error)
             raise
 
     def _say(self, owner: Pool, do: Callable[[Queue, int], T]) -> Said[T]:

@@ -56,6 +56,10 @@ class Queues(Protocol):
         """The pool has a queue: whoever sweeps shall look at it until it is forgotten."""
         ...
 
+    async def pools(self, owner: Platform, after: str, most: int) -> Sequence[Pool]:
+        """Up to `most` pools that have a queue, in the order of their names, after this name."""
+        ...
+
     async def due(self, owner: Platform) -> Sequence[Pool]:
         """The pools in which something has ended, or nothing is left."""
         ...

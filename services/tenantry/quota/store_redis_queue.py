@@ -102,6 +102,11 @@ class RedisQueues:
     async def remember(self, owner: Pool) -> None:
         await self._redis.execute("ZADD", keys.pools_key(), 0, owner.name)
 
+    async def pools(self, owner: Platform, after: str, most: int) -> Sequence[Pool]:
+        begin = f"({after}" if after else "-"
+        names = await self._redis.execute("ZRANGEBYLEX", keys.pools_key(), begin, "+", "LIMIT", 0, most)
+        return [Pool(name.decode()) for name in names]
+
     async def due(self, owner: Platform) -> Sequence[Pool]:
         names = await self._redis.execute("ZRANGE", keys.pools_key(), 0, _POOLS_AT_ONCE - 1)
         pools = [Pool(name.decode()) for name in names]

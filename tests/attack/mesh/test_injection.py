@@ -90,7 +90,10 @@ def _heard(channel: grpc.Channel, rpc: Rpc, body: bytes, key: str) -> tuple[str,
         answer = getattr(channel, shape)(rpc.path)(
             iter([body]) if method.client_streaming else body, metadata=_bearer(key), timeout=20
         )
-        if method.server_streaming:
+        if method.name.startswith("Watch"):  # it goes on without end
+            next(answer, None)
+            answer.cancel()
+        elif method.server_streaming:
             list(answer)
     except grpc.RpcError as error:
         return outcome_of(error)

@@ -126,7 +126,8 @@ async def test_a_handler_sees_the_caller_the_identity_the_request_and_the_deadli
     assert (seen[0].identity, seen[0].request_id, seen[0].assertion) == ("gateway", "req_1", "acme generate")
     assert seen[0].service == "echo"
     assert seen[0].deadline is not None
-    assert 0 < seen[0].deadline - time.monotonic() <= 5
+    # gRPC rounds what is left of a deadline up when it writes it.
+    assert 0 < seen[0].deadline - time.monotonic() <= 5.05
 
 
 async def test_a_handler_starts_with_nothing_but_what_metadata_carries(open_house: Open) -> None:

@@ -39,8 +39,7 @@ _DUMP = Script(
     """
     local function flat(name, packed)
       local out = {name}
-      for field, value in pairs(cmsgpack.unpack(packed)) do
-        out[#out + 1] = tostring(field)
+      for _, value in ipairs({cmsgpack.unpack(packed)}) do
         out[#out + 1] = type(value) == 'number' and string.format('%.0f', value) or tostring(value)
       end
       return out
@@ -64,9 +63,9 @@ _MOVE = Script(
     """
     local pool = redis.call('GET', KEYS[1])
     if pool then
-      pool = cmsgpack.unpack(pool)
-      pool.server = ARGV[1]
-      redis.call('SET', KEYS[1], cmsgpack.pack(pool))
+      local values = {cmsgpack.unpack(pool)}
+      values[2] = ARGV[1] -- server
+      redis.call('SET', KEYS[1], cmsgpack.pack(unpack(values)))
     end
     return 0
     """,
@@ -236,9 +235,9 @@ class Both(RuleBasedStateMachine):
             **_organisations(self.python),
             **_tenants_of(self.python),
         }
-        assert {name: list(fields.values()) for name, fields in map(_read, tickets)} == _tickets(self.python)
+        assert dict(map(_read, tickets)) == _tickets(self.python)
         if pool:
-            assert _read(pool)[1] | {"epoch": "", "server": ""} == _pool(self.python)
+            assert _read(pool)[1][2:] == _pool(self.python)  # the first two are the epoch and who began it
 
     @invariant()
     def order_is_the_same(self) -> None:
@@ -272,21 +271,21 @@ class Both(RuleBasedStateMachine):
         assert self.python.waiting == len(self.python.tickets) - len(running)
 
 
-def _read(flat: Sequence[bytes]) -> tuple[str, dict[str, str]]:
-    name, *parts = [part.decode() for part in flat]
-    fields = dict(zip(parts[::2], parts[1::2], strict=True))
-    return name, dict(sorted(fields.items(), key=lambda field: (len(field[0]), field[0])))
+def _read(flat: Sequence[bytes]) -> tuple[str, list[str]]:
+    name, *values = [part.decode() for part in flat]
+    return name, values
 
 
 def _ordered(organisation: str, number: int, tenant: str) -> str:
     return f"{len(organisation)}:{organisation}{number:016}{tenant}"
 
 
-def _texts(**fields: object) -> dict[str, str]:
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in fields.items()}
+def _texts(**fields: object) -> list[str]:
+    """As they are stored, in this order."""
+    return [str(value).lower() if isinstance(value, bool) else str(value) for value in fields.values()]
 
 
-def _organisations(queue: Queue) -> dict[str, dict[str, str]]:
+def _organisations(queue: Queue) -> dict[str, list[str]]:
     return {
         "o" + name: _texts(
             counter=one.counter,
@@ -301,7 +300,7 @@ def _organisations(queue: Queue) -> dict[str, dict[str, str]]:
     }
 
 
-def _tenants_of(queue: Queue) -> dict[str, dict[str, str]]:
+def _tenants_of(queue: Queue) -> dict[str, list[str]]:
     return {
         "t" + name: _texts(
             org=one.organisation,
@@ -341,10 +340,8 @@ def _tickets(queue: Queue) -> dict[str, list[str]]:
     }
 
 
-def _pool(queue: Queue) -> dict[str, str]:
+def _pool(queue: Queue) -> list[str]:
     return _texts(
-        epoch="",
-        server="",
         used=queue.used,
         waiting=queue.waiting,
         number=queue.number,

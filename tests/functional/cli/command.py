@@ -54,8 +54,8 @@ class Command:
                 process.kill()
             return _checked(Done(status, out.read_text(), err.read_text()))
 
-    def on_terminal(self, line: str, *more: str) -> Done:
-        """Runs it on a terminal of 120 columns; what it wrote is given without colours."""
+    def on_terminal(self, line: str, *more: str, errors_too: bool = False) -> Done:
+        """Runs it on a terminal of 120 columns, `errors_too` when its stderr is one; what it wrote is given without colours."""
         ours, its = pty.openpty()
         environment = self.environment | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "50"}
         process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Command:
             env=environment,
             stdin=its,
             stdout=its,
-            stderr=subprocess.PIPE,
+            stderr=its if errors_too else subprocess.PIPE,
         )
         os.close(its)
         shown = b""
@@ -77,7 +77,7 @@ class Command:
             process.wait()
             os.close(ours)
         text = _STYLE.sub("", shown.decode()).replace("\r\n", "\n")
-        return _checked(Done(process.returncode, text, err.decode()))
+        return _checked(Done(process.returncode, text, (err or b"").decode()))
 
     def arguments(self, line: str, *more: str) -> list[str]:
         """The words of a command line."""

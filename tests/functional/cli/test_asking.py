@@ -1,5 +1,7 @@
 """`tenantry ask`, and what is left of an answer: usage, limits, a trace."""
 
+import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -9,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.functional.cli.command import Command
+from tests.functional.cli.crowd import crowd
 from tests.harness import mesh
+from tests.harness.poll import until
+from tests.harness.provider import Reply
 
 _DEMO = Path(__file__).parents[3] / "deploy" / "demo"
 _QUESTION = "'How long is the refund period?'"
@@ -71,6 +76,22 @@ def test_a_question_that_cannot_be_answered_is_refused_in_a_sentence(asking: Com
     assert by_nobody.status == 1 and "CALLER_NOT_ALLOWED" in by_nobody.err
     of_stranger = operator(f"ask {_QUESTION} --tenant stranger")
     assert of_stranger.status == 1 and "stranger" in of_stranger.err
+
+
+async def test_who_waits_for_its_turn_sees_its_place_on_a_terminal_and_nothing_in_a_pipe(
+    local: mesh.RunningMesh, keys: mesh.TenantKeys, tenantry: Command
+) -> None:
+    async with crowd(local) as pool:
+        pool.server.script(Reply("word " * 30, token_s=0.1))
+        pool.server.reply = Reply("At last.")
+        pool.call(keys.key)
+        await until(lambda: len(pool.server.requests) == 1, 20)
+        line = f"ask {_QUESTION} --model {pool.model} --no-cache"
+        shown, piped = await asyncio.gather(
+            asyncio.to_thread(tenantry.on_terminal, line, errors_too=True), asyncio.to_thread(tenantry, line)
+        )
+    assert shown.status == 0 and re.search("waiting, place [12]", shown.out) and "At last." in shown.out, shown
+    assert piped.json()["text"] == "At last." and piped.err == ""
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "no.such.host.invalid:7700"])

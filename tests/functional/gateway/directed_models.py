@@ -23,6 +23,7 @@ class Director:
     """What the model answers, and what it was asked. Pieces wait for `go` if it is set to be held."""
 
     texts: list[list[str]] = field(default_factory=lambda: [["It is ", "45 days [1]."]])
+    waiting: list[generation_pb.Waiting] = field(default_factory=list[generation_pb.Waiting])
     model: str = "m-1"
     failure: Exception | None = None
     held: bool = False
@@ -64,6 +65,8 @@ class _Generation(generation_grpc.GenerationServiceServicer):
     async def StreamGenerateContent(
         self, request: generation_pb.StreamGenerateContentRequest, context: Any
     ) -> AsyncIterator[generation_pb.StreamGenerateContentResponse]:
+        for waiting in self._director.waiting:
+            yield generation_pb.StreamGenerateContentResponse(waiting=waiting)
         async for piece in self._answer(request.input):
             if isinstance(piece, str):
                 yield generation_pb.StreamGenerateContentResponse(text_delta=piece)

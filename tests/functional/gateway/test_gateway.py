@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tenantry.api.cache.v1 import cache_service_pb2 as cache_pb
 from tenantry.api.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
+from tenantry.api.models.v1 import generation_service_pb2 as generation_pb
 from tenantry.api.prompts.v1 import prompt_service_pb2 as prompt_pb
 from tenantry.api.prompts.v1.prompt_service_pb2_grpc import PromptServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
@@ -116,6 +118,21 @@ async def begin(house: House, who: Caller) -> "asyncio.Task[pb.GenerateContentRe
     task = asyncio.create_task(answer(house, who))
     await until(lambda: house.director.begun > before, within_s=5)
     return task
+
+
+async def test_a_request_that_waits_for_its_turn_is_told_where_it_stands(house: House) -> None:
+    house.director.waiting = [
+        generation_pb.Waiting(place=2, expected_wait=Duration(seconds=3)),
+        generation_pb.Waiting(place=1),
+    ]
+    request = pb.StreamGenerateContentRequest(query=ask(house).query)
+    with house.room.calling(house.acme):
+        stream = GatewayServiceStub(house.room.channel("gateway")).StreamGenerateContent(request)
+        events = [event async for event in stream]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["started", "waiting", "waiting", "text_delta", "text_delta", "completed"]
+    assert events[1].waiting == pb.Waiting(place=2, expected_wait=Duration(seconds=3))
+    assert events[2].waiting == pb.Waiting(place=1)
 
 
 async def test_a_client_that_goes_stops_the_model_and_what_was_used_is_settled(house: House) -> None:

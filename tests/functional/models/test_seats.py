@@ -1,14 +1,20 @@
 """Each attempt at a provider takes its turn in the fair queue."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
+from tenantry.api.models.v1 import generation_service_pb2 as pb
 from tenantry.api.models.v1 import model_service_pb2 as registry_pb
+from tenantry.api.models.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tenantry.api.models.v1.model_service_pb2_grpc import ModelServiceStub
 from tenantry.api.quota.v1 import queue_service_pb2 as queue_pb
 from tenantry.api.quota.v1.reservation_service_pb2 import Receipt
 from tenantry.kit.errors import Aborted, Reason, ResourceExhausted, TenantryError, Unavailable
+from tenantry.models import slots_mesh
 from tests.functional.models.test_providers import KINDS, asking, server, streamed, whole
 from tests.harness.directed_queue import QueueDirector
 from tests.harness.poll import until
@@ -44,6 +50,46 @@ async def test_the_provider_is_asked_only_when_it_is_the_calls_turn(
     queue.go.set()
     await asked
     assert len(server.requests) == 1
+
+
+async def test_a_call_that_waits_for_long_is_told_where_it_stands_before_its_first_text(
+    models: Served, server: ProviderServer, queue: QueueDirector
+) -> None:
+    queue.held = True
+    queue.standings = [queue_pb.SlotWaiting(place=4), queue_pb.SlotWaiting(place=3, expected_wait=Duration(seconds=2))]
+    stub = GenerationServiceStub(models.channel(service="gateway"))
+    with models.calling(caller_of()):
+        request = pb.StreamGenerateContentRequest(input=asking("openai"))
+        pieces = [piece async for piece in _released(queue, stub.StreamGenerateContent(request, timeout=20))]
+    waiting = [piece.waiting for piece in pieces if piece.HasField("waiting")]
+    assert waiting == [pb.Waiting(place=3, expected_wait=Duration(seconds=2))], "the first place was passed at once"
+    assert pieces[0].HasField("waiting") and pieces[-1].HasField("result")
+
+
+async def _released(queue: QueueDirector, stream: Any) -> AsyncIterator[pb.StreamGenerateContentResponse]:
+    """The stream; when it says that the call waits, that is over."""
+    async for piece in stream:
+        yield piece
+        if piece.HasField("waiting"):
+            queue.go.set()
+
+
+async def test_a_call_that_waits_for_a_moment_or_wants_no_stream_is_told_nothing_of_it(
+    models: Served, server: ProviderServer, queue: QueueDirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.held = True
+    asked = asyncio.ensure_future(whole(models, asking("openai")))
+    await until(lambda: len(queue.begun) == 1)
+    queue.go.set()
+    await asked
+    monkeypatch.setattr(slots_mesh, "SAY_AFTER_S", 60.0)
+    queue.go.clear()
+    texts: list[str] = []
+    streaming = asyncio.ensure_future(streamed(models, asking("openai"), texts))
+    await until(lambda: len(queue.begun) == 2)
+    queue.go.set()
+    await streaming
+    assert all(texts), "every message before the result has text"
 
 
 async def test_what_the_queue_refuses_is_told_and_says_nothing_of_the_provider(

@@ -14,6 +14,7 @@ from tenantry.api.quota.v1 import reservation_service_pb2 as pb
 from tenantry.api.quota.v1 import settlement_service_pb2 as settlement_pb
 from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
+from tenantry.kit.redis import connect
 from tenantry.quota.presence import StandbyTerms
 from tests.functional.quota.quota_room import Quota, serve
 from tests.harness.operator import ROOT
@@ -75,6 +76,18 @@ async def test_a_replica_alone_admits_its_share_and_marks_it(quota: Quota, own_b
     # A rate of 30 a minute goes on meanwhile.
     assert REQUESTS // REPLICAS <= len(receipts) <= REQUESTS // REPLICAS + 10
     assert all(receipt.reservation.startswith("loc_") for receipt in receipts)
+
+
+async def test_books_that_are_there_and_full_are_not_away(quota: Quota, own_books: RedisServer) -> None:
+    books = connect(own_books.url, store="books")
+    await books.execute("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(Unavailable):
+            await quota.reserve(quota.acme, tokens=10)
+    finally:
+        await books.execute("CONFIG", "SET", "maxmemory", "256mb")
+        await books.close()
+    assert (await quota.reserve(quota.acme, tokens=10)).reservation.startswith("res_")
 
 
 async def test_a_refusal_names_the_share_that_is_reached(quota: Quota, own_books: RedisServer) -> None:

@@ -357,6 +357,32 @@ async def test_a_pool_is_set_by_operators_with_versions_and_listed(quota: Replic
                 await stub.UpdatePool(pb.UpdatePoolRequest(pool=second))
 
 
+async def test_pools_that_are_in_use_are_listed_whether_they_were_set_or_not(quota: Replicas) -> None:
+    with quota.rooms[0].calling(OPERATOR):
+        stub = FairQueueServiceStub(quota.rooms[0].channel("quota"))
+
+        async def names() -> list[tuple[str, int, int]]:
+            pages: list[tuple[str, int, int]] = []
+            request: pb.ListPoolsRequest = pb.ListPoolsRequest(in_use=True)
+            request.page.size = 1
+            while True:
+                answer = await stub.ListPools(request)
+                pages += [(pool.name, pool.capacity, pool.version) for pool in answer.pools]
+                request.page.token = answer.page.next_token
+                if not answer.page.next_token:
+                    return pages
+
+        assert quota.pool not in [name for name, *_ in await names()]
+        places = [await quota.acquire(quota.acme, pool=name) for name in (quota.pool, f"{quota.pool} 2")]
+        for place in places:
+            await place.granted()
+        listed = await names()
+        assert (quota.pool, 256, 0) in listed and (f"{quota.pool} 2", 256, 0) in listed
+        assert listed == sorted(listed)
+        for place in places:
+            await place.end()
+
+
 async def test_each_wrong_field_of_a_pool_is_named(quota: Replicas) -> None:
     wrong = {"capacity": 0, "input_weight": 0, "output_weight": 101, "most_waiting": -1, "version": -1}
     with pytest.raises(InvalidArgument) as refused:

@@ -16,6 +16,7 @@ from tenantry.models.generation import Ask, Finish, Passage, Result, Role, Turn
 from tenantry.models.model import Model
 from tenantry.models.registry import MOST_FALLBACKS, MOST_OUTPUT_TOKENS, check_id
 from tenantry.models.service.models import model_message
+from tenantry.models.slots import Standing
 
 Context = aio.ServicerContext[Any, Any]
 MOST_MESSAGES = 100
@@ -62,10 +63,14 @@ class GenerationService(grpc_pb.GenerationServiceServicer):
                     yield pb.StreamGenerateContentResponse(result=_result(piece))
                 elif isinstance(piece, Model):
                     yield pb.StreamGenerateContentResponse(model=model_message(piece))
+                elif isinstance(piece, Standing):
+                    yield pb.StreamGenerateContentResponse(waiting=_waiting(piece))
                 else:
                     yield pb.StreamGenerateContentResponse(text_delta=piece)
 
-    def _pieces(self, given: pb.GenerationInput, *, stream: bool) -> AsyncGenerator[str | Model | Result, None]:
+    def _pieces(
+        self, given: pb.GenerationInput, *, stream: bool
+    ) -> AsyncGenerator[str | Model | Standing | Result, None]:
         tenant = caller.owner()
         if given.HasField("receipt") and given.receipt.tenant != tenant.id:
             raise PermissionDenied(Reason.RECEIPT_INVALID, "the receipt is another tenant's")
@@ -122,6 +127,13 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _waiting(standing: Standing) -> pb.Waiting:
+    waiting = pb.Waiting(place=standing.place)
+    if standing.wait_s:
+        waiting.expected_wait.FromNanoseconds(round(standing.wait_s * 1e9))
+    return waiting
 
 
 def _result(result: Result) -> pb.GenerationResult:

@@ -6,7 +6,7 @@
 --   2 orgs        zset    organisations in the order, by their counters
 --   3 tenants     zset    tenants in the order, by member: organisation, counter, tenant; all with score 0
 --   4 waiting     zset    waiting calls, by member: tenant, 9 less priority, number, ticket; all with score 0
---   5 tickets     hash    ticket -> {tenant, priority, input, deadline, size, number, backlog, granted or 0, counted}
+--   5 tickets     hash    ticket -> tenant, priority, input, deadline, size, number, backlog, granted or 0, counted
 --   6 accounts    hash    o+organisation and t+tenant -> their figures
 --   7 ends        zset    by the microsecond to look at each: k+ticket, t+tenant, w, x+ticket
 --   8 owing       zset    organisations by their weighted backlog
@@ -34,11 +34,7 @@ local news = {}
 -- The rules. In a table, since each local that functions share costs a call's time once a function.
 local vtc = {}
 
--- A number as Redis should read it: Lua would write large ones as 1e+15. Of equal width, numbers sort as they count.
-local function text(number)
-  return string.format('%.0f', number)
-end
-
+-- Of equal width, numbers sort as they count. (Arguments of commands are written in full by Redis itself.)
 local function wide(number)
   return string.format('%016.0f', number)
 end
@@ -62,63 +58,86 @@ function vtc.server()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 
-local pool = redis.call('GET', STATE)
-if pool then
-  pool = cmsgpack.unpack(pool)
-else
-  pool = {epoch = FRESH, server = vtc.server(), used = 0, waiting = 0, number = 0, weights = 0, last = 0, last_org = '',
-    limit = 0, answered = 0, cut = 0, held = 0, calls = 0, hold = 0, ticks = 0, charge = 0}
+-- What is stored are values one after the other: with their names they would take twice as long to pack.
+
+function vtc.as_pool(epoch, server, used, waiting, number, weights, last, last_org, ...)
+  local limit, answered, cut, held, calls, hold, ticks, charge = ...
+  return {epoch = epoch, server = server, used = used, waiting = waiting, number = number, weights = weights, last = last,
+    last_org = last_org, limit = limit, answered = answered, cut = cut, held = held, calls = calls, hold = hold,
+    ticks = ticks, charge = charge}
 end
+
+function vtc.as_organisation(counter, members, ready, weights, backlog, last, last_tenant)
+  return {counter = counter, members = members, ready = ready, weights = weights, backlog = backlog, last = last,
+    last_tenant = last_tenant}
+end
+
+function vtc.as_tenant(org, weight, most, seen, counter, rest, running, waiting, backlog, ready)
+  return {org = org, weight = weight, most = most, seen = seen, counter = counter, rest = rest, running = running,
+    waiting = waiting, backlog = backlog, ready = ready}
+end
+
+function vtc.as_ticket(name, tenant, priority, input, deadline, size, number, backlog, granted, counted)
+  return {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
+    number = number, backlog = backlog, granted = granted, counted = counted}
+end
+
+local stored = redis.call('GET', STATE)
+local pool = stored and vtc.as_pool(cmsgpack.unpack(stored))
+  or vtc.as_pool(FRESH, vtc.server(), 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0)
 local organisations, tenants, tickets = {}, {}, {}
 
-function vtc.loaded(cache, name, key, field)
-  if cache[name] == nil then
-    local packed = redis.call('HGET', key, field)
-    cache[name] = packed and cmsgpack.unpack(packed) or false
-  end
-  return cache[name]
-end
-
 function vtc.organisation_of(name)
-  return vtc.loaded(organisations, name, ACCOUNTS, 'o' .. name)
+  if organisations[name] == nil then
+    local packed = redis.call('HGET', ACCOUNTS, 'o' .. name)
+    organisations[name] = packed and vtc.as_organisation(cmsgpack.unpack(packed)) or false
+  end
+  return organisations[name]
 end
 
 function vtc.tenant_of(name)
-  return vtc.loaded(tenants, name, ACCOUNTS, 't' .. name)
+  if tenants[name] == nil then
+    local packed = redis.call('HGET', ACCOUNTS, 't' .. name)
+    tenants[name] = packed and vtc.as_tenant(cmsgpack.unpack(packed)) or false
+  end
+  return tenants[name]
 end
-
-local FIELDS = {'tenant', 'priority', 'input', 'deadline', 'size', 'number', 'backlog', 'granted', 'counted'}
 
 function vtc.ticket_of(name)
   if tickets[name] == nil then
-    local parts = vtc.loaded(tickets, name, TICKETS, name)
-    local ticket = parts and {name = name}
-    for place, field in ipairs(parts and FIELDS or {}) do
-      ticket[field] = parts[place]
-    end
-    tickets[name] = ticket
+    local packed = redis.call('HGET', TICKETS, name)
+    tickets[name] = packed and vtc.as_ticket(name, cmsgpack.unpack(packed)) or false
   end
   return tickets[name]
 end
 
 function vtc.save_ticket(ticket)
-  local parts = {}
-  for place, field in ipairs(FIELDS) do
-    parts[place] = ticket[field]
-  end
   tickets[ticket.name] = ticket
-  redis.call('HSET', TICKETS, ticket.name, cmsgpack.pack(parts))
+  redis.call('HSET', TICKETS, ticket.name, cmsgpack.pack(ticket.tenant, ticket.priority, ticket.input, ticket.deadline,
+    ticket.size, ticket.number, ticket.backlog, ticket.granted, ticket.counted))
 end
 
 function vtc.finish()
-  for letter, cache in pairs({o = organisations, t = tenants}) do
-    for name, account in pairs(cache) do
-      if account then
-        redis.call('HSET', ACCOUNTS, letter .. name, cmsgpack.pack(account))
-      end
+  local changed = {}
+  for name, one in pairs(organisations) do
+    if one then
+      changed[#changed + 1] = 'o' .. name
+      changed[#changed + 1] = cmsgpack.pack(one.counter, one.members, one.ready, one.weights, one.backlog, one.last,
+        one.last_tenant)
     end
   end
-  redis.call('SET', STATE, cmsgpack.pack(pool))
+  for name, one in pairs(tenants) do
+    if one then
+      changed[#changed + 1] = 't' .. name
+      changed[#changed + 1] = cmsgpack.pack(one.org, one.weight, one.most, one.seen, one.counter, one.rest, one.running,
+        one.waiting, one.backlog, one.ready)
+    end
+  end
+  if #changed > 0 then
+    redis.call('HSET', ACCOUNTS, unpack(changed))
+  end
+  redis.call('SET', STATE, cmsgpack.pack(pool.epoch, pool.server, pool.used, pool.waiting, pool.number, pool.weights,
+    pool.last, pool.last_org, pool.limit, pool.answered, pool.cut, pool.held, pool.calls, pool.hold, pool.ticks, pool.charge))
 end
 
 function vtc.tell(name, granted)
@@ -126,6 +145,9 @@ function vtc.tell(name, granted)
   news[#news + 1] = granted
   redis.call('XADD', NEWS, 'MAXLEN', '~', MOST_NEWS, '*', 't', name, 'g', granted)
 end
+
+-- The other rules are made by a function: what is made in one refers to the script's variables at less cost than in the script.
+local function rules()
 
 -- aimd.py.
 
@@ -266,7 +288,7 @@ function vtc.place(name)
   if ready then
     vtc.lift(tenant, organisation)
     if organisation.ready == 0 then
-      redis.call('ZADD', ORGS, text(organisation.counter), org)
+      redis.call('ZADD', ORGS, organisation.counter, org)
     end
     redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
     organisation.ready = organisation.ready + 1
@@ -302,7 +324,7 @@ function vtc.charge(ticket, amount)
     redis.call('ZADD', TENANTS, 0, vtc.in_order(name, tenant))
   end
   if organisation.ready > 0 then
-    redis.call('ZADD', ORGS, text(organisation.counter), tenant.org)
+    redis.call('ZADD', ORGS, organisation.counter, tenant.org)
   end
 end
 
@@ -326,7 +348,7 @@ function vtc.owe(name, tenant, amount)
     redis.call('ZADD', BACKLOGS, 0, prefix .. wide(tenant.backlog) .. name)
   end
   if organisation.backlog > 0 then
-    redis.call('ZADD', OWING, text(organisation.backlog), tenant.org)
+    redis.call('ZADD', OWING, organisation.backlog, tenant.org)
   else
     redis.call('ZREM', OWING, tenant.org)
   end
@@ -337,7 +359,8 @@ function vtc.keep(ticket)
   if ticket.granted == 0 and ticket.deadline > 0 then
     ends = math.min(ends, ticket.deadline)
   end
-  redis.call('ZADD', ENDS, text(ends), 'k' .. ticket.name)
+  redis.call('ZADD', ENDS, ends, 'k' .. ticket.name)
+  ticket.ends = ends
   return ends
 end
 
@@ -346,13 +369,12 @@ function vtc.account(org, name, weight, most)
   local tenant = vtc.tenant_of(name)
   if not tenant then
     if not vtc.organisation_of(org) then
-      organisations[org] = {counter = 0, members = 0, ready = 0, weights = 0, backlog = 0, last = 0, last_tenant = ''}
+      organisations[org] = vtc.as_organisation(0, 0, 0, 0, 0, 0, '')
     end
     organisations[org].members = organisations[org].members + 1
-    tenant = {org = org, weight = weight, most = most, counter = 0, rest = 0, running = 0, waiting = 0, backlog = 0,
-      ready = false}
+    tenant = vtc.as_tenant(org, weight, most, now, 0, 0, 0, 0, 0, false)
     tenants[name] = tenant
-    redis.call('ZADD', ENDS, text(now + IDLE_US), 't' .. name)
+    redis.call('ZADD', ENDS, now + IDLE_US, 't' .. name)
   else
     local organisation = vtc.organisation_of(tenant.org)
     if tenant.ready then
@@ -406,9 +428,9 @@ function vtc.start(ticket)
   vtc.charge(ticket, vtc.cost(ticket))
 end
 
-function vtc.grant(ticket)
+function vtc.grant(ticket, in_line)
   local tenant = vtc.tenant_of(ticket.tenant)
-  redis.call('ZREM', WAITING, vtc.in_line(ticket))
+  redis.call('ZREM', WAITING, in_line)
   tenant.waiting = tenant.waiting - 1
   pool.waiting = pool.waiting - 1
   vtc.owe(ticket.tenant, tenant, -ticket.backlog)
@@ -431,11 +453,12 @@ function vtc.serve(own)
       return
     end
     local prefix = counted(vtc.least_tenant(org))
-    local ticket = vtc.ticket_of(string.sub(vtc.of_prefix('ZRANGEBYLEX', WAITING, prefix), #prefix + 18))
+    local in_line = vtc.of_prefix('ZRANGEBYLEX', WAITING, prefix)
+    local ticket = vtc.ticket_of(string.sub(in_line, #prefix + 18))
     if not vtc.fits(ticket.size) then
       return
     end
-    vtc.grant(ticket)
+    vtc.grant(ticket, in_line)
     if ticket.name ~= own then
       vtc.tell(ticket.name, 1)
     end
@@ -446,7 +469,7 @@ function vtc.forget_idle(name)
   local tenant = vtc.tenant_of(name)
   local idle_at = (tenant.waiting > 0 or tenant.running > 0) and now + IDLE_US or tenant.seen + IDLE_US
   if idle_at > now then
-    redis.call('ZADD', ENDS, text(idle_at), 't' .. name)
+    redis.call('ZADD', ENDS, idle_at, 't' .. name)
     return
   end
   local org, organisation = tenant.org, vtc.organisation_of(tenant.org)
@@ -467,7 +490,7 @@ end
 
 -- Look at up to `most` things whose time has come, then grant what fits.
 function vtc.sweep(most)
-  local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', text(now), 'LIMIT', 0, most)
+  local due = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, most)
   for _, member in ipairs(due) do
     local kind, name = string.sub(member, 1, 1), string.sub(member, 2)
     redis.call('ZREM', ENDS, member)
@@ -492,7 +515,9 @@ function vtc.wait_us(tenant, place)
     neighbours = organisation.ready + (parked and 1 or 0),
     weights = pool.weights + (parked and tenant.weight * THOUSAND or 0),
     organisation_gap = math.max(0, organisation.counter - vtc.least_organisation_counter()),
-    tenant_gap = math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
+    -- The only one in its organisation's order is the least: there is no need to look.
+    tenant_gap = not parked and organisation.ready == 1 and 0
+      or math.max(0, tenant.counter - vtc.least_counter(tenant.org, organisation)),
   })
 end
 
@@ -508,8 +533,14 @@ function vtc.look(name, of)
     return {redis.call('ZSCORE', ENDS, 'x' .. name) and 3 or 4, 0, 0}
   end
   if ticket.granted > 0 then
-    return {1, tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
+    return {1, ticket.ends or tonumber(redis.call('ZSCORE', ENDS, 'k' .. name)), 0}
   end
-  local place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1
-  return {2, place, vtc.wait_us(vtc.tenant_of(of), place)}
+  local account, place = vtc.tenant_of(of), 1
+  if account.waiting > 1 then
+    place = redis.call('ZLEXCOUNT', WAITING, '[' .. counted(of), '(' .. vtc.in_line(ticket)) + 1
+  end
+  return {2, place, vtc.wait_us(account, place)}
 end
+
+end
+rules()

@@ -40,8 +40,7 @@ local function acquire()
   end
   vtc.account(org, tenant, weight, most)
   pool.number = pool.number + 1
-  local ticket = {name = name, tenant = tenant, priority = priority, input = input, deadline = deadline, size = size,
-    number = pool.number, backlog = 0, granted = 0, counted = 0}
+  local ticket = vtc.as_ticket(name, tenant, priority, input, deadline, size, pool.number, 0, 0, 0)
   if pool.waiting == 0 and vtc.tenant_of(tenant).running < most and vtc.fits(size) then
     pass(ticket)
   else
@@ -60,7 +59,7 @@ local function acquire()
       if victim == name then
         return {3, answer[3]}
       end
-      redis.call('ZADD', ENDS, text(now + REMEMBER_US), 'x' .. victim)
+      redis.call('ZADD', ENDS, now + REMEMBER_US, 'x' .. victim)
       vtc.tell(victim, 0)
     end
   end

@@ -20,8 +20,7 @@ local function attach()
   if not ticket then
     vtc.account(ARGV[13], tenant, tonumber(ARGV[15]), tonumber(ARGV[16]))
     local size = IN_SEATS and 1 or math.max(1, input + output)
-    ticket = {name = name, tenant = tenant, priority = tonumber(ARGV[17]), input = input, deadline = 0, size = size,
-      number = 0, backlog = 0, granted = now, counted = tonumber(ARGV[20])}
+    ticket = vtc.as_ticket(name, tenant, tonumber(ARGV[17]), input, 0, size, 0, 0, now, tonumber(ARGV[20]))
     vtc.save_ticket(ticket)
     vtc.tenant_of(tenant).running = vtc.tenant_of(tenant).running + 1
     pool.used = pool.used + size

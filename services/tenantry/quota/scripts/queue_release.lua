@@ -9,7 +9,7 @@ if ticket then
     vtc.learn(now - ticket.granted, ticket.size, vtc.cost(ticket))
     if ADAPTIVE and how == 'throttled' then
       vtc.throttled(ticket.granted, tonumber(ARGV[16]))
-      redis.call('ZADD', ENDS, text(pool.held), 'w')
+      redis.call('ZADD', ENDS, pool.held, 'w')
     elseif ADAPTIVE and how == 'ok' then
       vtc.answered(ticket.size)
     end

@@ -73,7 +73,9 @@ class FairQueueService(queue_grpc.FairQueueServiceServicer):
                 yield pb.WatchQueueResponse(rows=shown, pool=_use(use) if use is not None else None)
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:
-        pools, token = await self._pools.list(caller.current(), request.page.size, request.page.token)
+        pools, token = await self._pools.list(
+            caller.current(), request.page.size, request.page.token, in_use=request.in_use
+        )
         return pb.ListPoolsResponse(pools=[_pool(*pool) for pool in pools], page=PageResponse(next_token=token))
 
     async def UpdatePool(self, request: pb.UpdatePoolRequest, context: Context) -> pb.UpdatePoolResponse:

@@ -5,6 +5,7 @@ The main job: one question, answered within one tenant."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -313,6 +314,7 @@ class StreamGenerateContentResponse(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
     """text_delta is appended to the answer."""
     @_builtins.property
@@ -323,22 +325,57 @@ class StreamGenerateContentResponse(_message.Message):
     def completed(self) -> Global___GenerationSummary:
         """completed ends a complete answer. A stream without it ended with an error."""
 
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """waiting says that the model has no place for the request yet: not within the first half second, then when the place changed,
+        and at most once a second. A client may pass it over.
+        """
+
     def __init__(
         self,
         *,
         started: Global___Started | None = ...,
         text_delta: _builtins.str = ...,
         completed: Global___GenerationSummary | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "started", b"started", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "started", b"started", "text_delta", b"text_delta", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "started", b"started", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "started", b"started", "text_delta", b"text_delta", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "text_delta", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "text_delta", "completed", "waiting"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___StreamGenerateContentResponse: _TypeAlias = StreamGenerateContentResponse  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """Waiting is where a request stands that waits for its turn at a provider whose capacity all tenants share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """place among the requests of its tenant that wait there; 1 is the next."""
+    @_builtins.property
+    def expected_wait(self) -> _duration_pb2.Duration:
+        """expected_wait from now, an estimate. Absent while nothing was measured."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        expected_wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class Started(_message.Message):

@@ -5,6 +5,7 @@ Calls of providers, for the gateway."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -344,6 +345,7 @@ class StreamGenerateContentResponse(_message.Message):
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
     """text_delta is appended to the answer. Empty in the last message."""
     @_builtins.property
@@ -356,17 +358,52 @@ class StreamGenerateContentResponse(_message.Message):
     def model(self) -> _model_service_pb2.Model:
         """model that answers, in a message of its own before the first text, when it is a fallback."""
 
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """waiting says that the call has no place at the provider yet, in messages of its own before the first text: not within the first
+        half second, then when the place changed, and at most once a second. Absent: the call does not wait.
+        """
+
     def __init__(
         self,
         *,
         text_delta: _builtins.str = ...,
         result: Global___GenerationResult | None = ...,
         model: _model_service_pb2.Model | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "result", b"result", "text_delta", b"text_delta", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamGenerateContentResponse: _TypeAlias = StreamGenerateContentResponse  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """Waiting is where a call stands that waits for its turn at a provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """place among its tenant's waiting calls; 1 is the next."""
+    @_builtins.property
+    def expected_wait(self) -> _duration_pb2.Duration:
+        """expected_wait from now, an estimate. Absent while nothing was measured."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        expected_wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015

@@ -48,7 +48,7 @@ class CallServiceServicer(object):
 
     def AdmitCall(self, request, context):
         """AdmitCall counts one call of the caller's tenant, or of its administrators'. Errors: RESOURCE_EXHAUSTED (CALLS_PER_MINUTE)
-        when the limit is reached; UNAVAILABLE when it can't be asked, and then nobody may enter.
+        when the limit is reached; UNAVAILABLE when it can't be asked and its share without the books has ended, and then nobody may enter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

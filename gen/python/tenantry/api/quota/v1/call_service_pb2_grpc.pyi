@@ -18,7 +18,7 @@ class CallServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     AdmitCall: _aio.UnaryUnaryMultiCallable[_call_service_pb2.AdmitCallRequest, _call_service_pb2.AdmitCallResponse]
     """AdmitCall counts one call of the caller's tenant, or of its administrators'. Errors: RESOURCE_EXHAUSTED (CALLS_PER_MINUTE)
-    when the limit is reached; UNAVAILABLE when it can't be asked, and then nobody may enter.
+    when the limit is reached; UNAVAILABLE when it can't be asked and its share without the books has ended, and then nobody may enter.
     """
 
 class CallServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -31,7 +31,7 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_call_service_pb2.AdmitCallRequest, _abc.Awaitable[_call_service_pb2.AdmitCallResponse]],
     ) -> _abc.Awaitable[_call_service_pb2.AdmitCallResponse]:
         """AdmitCall counts one call of the caller's tenant, or of its administrators'. Errors: RESOURCE_EXHAUSTED (CALLS_PER_MINUTE)
-        when the limit is reached; UNAVAILABLE when it can't be asked, and then nobody may enter.
+        when the limit is reached; UNAVAILABLE when it can't be asked and its share without the books has ended, and then nobody may enter.
         """
 
 def add_CallServiceServicer_to_server(servicer: CallServiceServicer, server: _aio.Server) -> None: ...

@@ -530,6 +530,9 @@ class ListPoolsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
+    in_use: _builtins.bool
+    """in_use lists the pools in which something runs or waits, or did within ten minutes, in place of those that were set."""
     @_builtins.property
     def page(self) -> _paging_pb2.PageRequest:
         """page to list."""
@@ -538,10 +541,11 @@ class ListPoolsRequest(_message.Message):
         self,
         *,
         page: _paging_pb2.PageRequest | None = ...,
+        in_use: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_use", b"in_use", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,7 +82,7 @@ class FairQueueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListPools(self, request, context):
-        """ListPools lists the pools that were set, in the order of their names. For operators, as UpdatePool is: names may name tenants.
+        """ListPools lists the pools that were set, or those in use, in the order of their names. For operators, as UpdatePool is: names may name tenants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

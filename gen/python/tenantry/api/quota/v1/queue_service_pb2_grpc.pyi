@@ -29,7 +29,7 @@ class FairQueueServiceStub:
     tenants, an administrator those that it may name.
     """
     ListPools: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListPoolsRequest, _queue_service_pb2.ListPoolsResponse]
-    """ListPools lists the pools that were set, in the order of their names. For operators, as UpdatePool is: names may name tenants."""
+    """ListPools lists the pools that were set, or those in use, in the order of their names. For operators, as UpdatePool is: names may name tenants."""
     UpdatePool: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.UpdatePoolRequest, _queue_service_pb2.UpdatePoolResponse]
     """UpdatePool sets a pool. For operators. It holds everywhere within 1 s; running calls go on. Errors: ABORTED when the version is
     not the current one.
@@ -68,7 +68,7 @@ class FairQueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.ListPoolsRequest,
         context: _aio.ServicerContext[_queue_service_pb2.ListPoolsRequest, _abc.Awaitable[_queue_service_pb2.ListPoolsResponse]],
     ) -> _abc.Awaitable[_queue_service_pb2.ListPoolsResponse]:
-        """ListPools lists the pools that were set, in the order of their names. For operators, as UpdatePool is: names may name tenants."""
+        """ListPools lists the pools that were set, or those in use, in the order of their names. For operators, as UpdatePool is: names may name tenants."""
 
     @_abc_1.abstractmethod
     def UpdatePool(

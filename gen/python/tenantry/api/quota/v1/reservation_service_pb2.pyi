@@ -34,7 +34,7 @@ class Receipt(_message.Message):
     RESERVE_TIME_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
     reservation: _builtins.str
-    """reservation is the id."""
+    """reservation is the id. One that begins with loc_ was given by a replica alone, while the books were away."""
     organisation: _builtins.str
     """organisation of the tenant."""
     tenant: _builtins.str

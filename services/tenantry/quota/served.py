@@ -4,7 +4,8 @@ Service is counted as the paper counts it: a token that is read when its call is
 each by its price weight.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -43,13 +44,12 @@ class Curve:
             self._slopes.append(self._slopes[-1] + slope)
 
     def at(self, times: Sequence[float]) -> list[float]:
-        """Service by each of these times, which rise."""
-        place, found = 0, []
-        for time in times:
-            while place + 1 < len(self._times) and self._times[place + 1] <= time:
-                place += 1
-            found.append(self._values[place] + self._slopes[place] * (time - self._times[place]))
-        return found
+        """Service by each of these times."""
+        places = [bisect_right(self._times, time) - 1 for time in times]
+        return [
+            self._values[place] + self._slopes[place] * (time - self._times[place])
+            for time, place in zip(times, places, strict=True)
+        ]
 
     @property
     def times(self) -> Sequence[float]:
@@ -73,7 +73,7 @@ def largest_difference(fates: Sequence[Fate], seconds: float, prices: Prices) ->
     return max(max(values) - min(values) for values in at)
 
 
-def backlogged_difference(fates: Sequence[Fate], prices: Prices, weights: dict[str, int] | None = None) -> float:
+def backlogged_difference(fates: Sequence[Fate], prices: Prices, weights: Mapping[str, int] | None = None) -> float:
     """What the paper proves a bound for (Theorem 4.4): the largest difference of two tenants' service (by weight) within
     any interval throughout which both have requests waiting."""
     tenants = by_tenant(fates)
@@ -84,7 +84,7 @@ def backlogged_difference(fates: Sequence[Fate], prices: Prices, weights: dict[s
         times = sorted({*curves[one].times, *curves[other].times})
         share = [(weights or {}).get(tenant, 1) for tenant in (one, other)]
         for begin, end in _both(waiting[one], waiting[other]):
-            within = [begin, *(time for time in times if begin < time < end), end]
+            within = [begin, *times[bisect_right(times, begin) : bisect_left(times, end)], end]
             mine, theirs = curves[one].at(within), curves[other].at(within)
             apart = [a / share[0] - b / share[1] for a, b in zip(mine, theirs, strict=True)]
             largest = max(largest, max(apart) - min(apart))
@@ -109,4 +109,16 @@ def _backlogged(fates: Sequence[Fate]) -> list[Point]:
 
 
 def _both(one: Sequence[Point], other: Sequence[Point]) -> list[Point]:
-    return [(begin, end) for a in one for b in other if (end := min(a[1], b[1])) > (begin := max(a[0], b[0]))]
+    """When both did."""
+    found: list[Point] = []
+    mine = theirs = 0
+    while mine < len(one) and theirs < len(other):
+        a, b = one[mine], other[theirs]
+        begin, end = max(a[0], b[0]), min(a[1], b[1])
+        if begin < end:
+            found.append((begin, end))
+        if a[1] <= b[1]:
+            mine += 1
+        else:
+            theirs += 1
+    return found
