@@ -266,6 +266,7 @@ def _input(generation: Generation) -> generation_pb.GenerationInput:
         max_output_tokens=plan.max_output_tokens,
         temperature=plan.temperature,
         receipt=generation.receipt,
+        priority=plan.query.priority,
     )
 
 

@@ -15,6 +15,7 @@ MAX_LOCALE = 35
 MAX_MODEL = 128
 MAX_VARIABLES = 63
 MAX_TEMPERATURE = 2.0
+MAX_PRIORITY = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Query:
     personal: bool = False
     cached: bool = True
     locale: str = ""
+    priority: int = 0
 
 
 def check(query: Query) -> Query:
@@ -73,5 +75,6 @@ def _faults(query: Query) -> list[tuple[str, str]]:
         ("end_user", len(query.end_user.encode()) > MAX_END_USER_BYTES, f"is larger than {MAX_END_USER_BYTES} bytes"),
         ("end_user", not query.end_user.isprintable(), "has characters that can't be printed"),
         ("locale", len(query.locale) > MAX_LOCALE, f"is longer than {MAX_LOCALE} characters"),
+        ("priority", not 0 <= query.priority <= MAX_PRIORITY, f"is not within 0 and {MAX_PRIORITY}"),
     )
     return [(name, what) for name, is_wrong, what in checks if is_wrong]

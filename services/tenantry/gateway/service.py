@@ -69,6 +69,7 @@ def _query(query: pb.GenerationQuery) -> Query:
         personal=query.personal,
         cached=query.cache != pb.CACHE_USE_OFF,
         locale=query.locale,
+        priority=query.priority,
     )
 
 

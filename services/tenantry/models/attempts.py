@@ -105,7 +105,7 @@ class Attempts:
             return nullcontext(FreeSeat())
         pool = pool_of(model, payer.tenant, payer.credential)
         sizes = (tally.asked_tokens, asked.max_output_tokens)
-        return self._slots.take(Wanted(payer.receipt, pool, *sizes, limits.first_token_s))
+        return self._slots.take(Wanted(payer.receipt, pool, *sizes, limits.first_token_s, asked.priority))
 
     async def _answer(
         self,

@@ -45,7 +45,8 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the model is given. `question` is in the user's own words; `output_schema` is JSON text, "" for free text."""
+    """What the model is given. `question` is in the user's own words; `output_schema` is JSON text, "" for free text. Of one
+    tenant's calls that wait for the model those of a higher `priority` go first."""
 
     turns: Sequence[Turn]
     max_output_tokens: int
@@ -53,6 +54,7 @@ class Ask:
     question: str = field(default="", repr=False)
     output_schema: str = field(default="", repr=False)
     temperature: float | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Wanted:
     input_tokens: int
     max_output_tokens: int
     within_s: float
+    priority: int = 0
 
 
 class Slots(Protocol):

@@ -119,6 +119,7 @@ class MeshSlots:
             input_tokens=wanted.input_tokens,
             max_output_tokens=wanted.max_output_tokens,
             begin_within=_duration(wanted.within_s),
+            priority=wanted.priority,
         )
         said = False
         async with aclosing(self._granted(seat, begin)) as standings:

@@ -290,6 +290,12 @@ async def test_no_passages_are_searched_when_none_are_asked_for(house: House) ->
     assert not house.director.asked[0].passages and not got.summary.citations
 
 
+async def test_a_requests_priority_reaches_the_models_and_makes_no_other_answer_of_it(house: House) -> None:
+    await answer(house, house.acme, priority=9)
+    assert house.director.asked[0].priority == 9
+    assert (await answer(house, house.acme)).summary.usage.cache_hit
+
+
 async def test_what_another_service_refuses_is_refused_alike_and_holds_nothing(house: House) -> None:
     with pytest.raises(NotFound) as refused:
         await answer(house, house.acme, model="no-such")

@@ -60,6 +60,7 @@ async def test_each_wrong_field_is_named(models: Served) -> None:
         messages=[pb.Message(role=pb.ROLE_ASSISTANT, text="x"), pb.Message(text="y")],
         passages=[pb.SourcePassage(number=1), pb.SourcePassage(number=1)],
         temperature=3,
+        priority=10,
     )
     with models.calling(caller_of()), pytest.raises(InvalidArgument) as refused:
         await stub.GenerateContent(pb.GenerateContentRequest(input=bad))
@@ -68,4 +69,5 @@ async def test_each_wrong_field_is_named(models: Served) -> None:
         "input.passages",
         "input.max_output_tokens",
         "input.temperature",
+        "input.priority",
     }

@@ -30,9 +30,10 @@ async def test_a_call_asks_for_a_place_in_its_models_pool_with_its_receipt_and_g
 ) -> None:
     given = asking("openai")
     given.receipt.CopyFrom(Receipt(reservation="res_1", tenant="acme", mac=b"m"))
+    given.priority = 7
     await whole(models, given)
     [begin] = queue.begun
-    assert (begin.pool, begin.max_output_tokens) == ("openai:openai-1", 500)
+    assert (begin.pool, begin.max_output_tokens, begin.priority) == ("openai:openai-1", 500, 7)
     assert begin.receipt == given.receipt
     assert begin.input_tokens > 0 and begin.begin_within.ToSeconds() > 0
     await until(lambda: len(queue.ends) == 1 and queue.running == 0)

@@ -78,6 +78,14 @@ async def test_hits_are_counted_all_or_none_and_one_when_none_are_named(quota: Q
     assert details == {"ErrorInfo", "RetryInfo", "QuotaFailure"}
 
 
+async def test_a_descriptors_hits_take_the_place_of_the_requests_and_none_are_counted_of_0(quota: Quota) -> None:
+    stub = RateLimitServiceStub(quota.room.channel(service="edge"))
+    for hits, code in ((0, OK), (2**64 - 1, OVER_LIMIT), (BURST, OK), (0, OK), (BURST, OVER_LIMIT)):
+        request = asked(quota.globex, 7)
+        request.descriptors[0].hits_addend.value = hits
+        assert (await stub.ShouldRateLimit(request)).overall_code == code, hits
+
+
 async def test_more_hits_than_can_ever_be_at_once_are_refused_without_a_time_to_come_back(quota: Quota) -> None:
     for hits in (BURST + 1, 2**31, 2**32 - 1):
         status = status_of(await envoy(quota, quota.globex, hits))

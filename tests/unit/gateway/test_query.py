@@ -17,6 +17,7 @@ WRONG = {
     "query.passages": [Query("q", passages=51), Query("q", passages=-2)],
     "query.model": [Query("q", model="m" * 129)],
     "query.max_output_tokens": [Query("q", max_output_tokens=100_001), Query("q", max_output_tokens=-1)],
+    "query.priority": [Query("q", priority=-1), Query("q", priority=10)],
     "query.temperature": [Query("q", temperature=2.1), Query("q", temperature=float("nan"))],
     "query.end_user": [Query("q", end_user="u" * 129), Query("q", end_user="a\nb")],
     "query.locale": [Query("q", locale="x" * 36)],

@@ -22,6 +22,7 @@ Context = aio.ServicerContext[Any, Any]
 MOST_MESSAGES = 100
 MOST_PASSAGES = 50
 MOST_TEMPERATURE = 2.0
+MOST_PRIORITY = 9
 _ROLES: dict[int, Role] = {
     pb.ROLE_SYSTEM: Role.SYSTEM,
     pb.ROLE_USER: Role.USER,
@@ -96,6 +97,7 @@ def _ask(given: pb.GenerationInput) -> Ask:
         question=given.question,
         output_schema=given.output_schema,
         temperature=given.temperature if given.HasField("temperature") else None,
+        priority=given.priority,
     )
 
 
@@ -116,6 +118,7 @@ def _checks(given: pb.GenerationInput) -> list[tuple[str, str, bool]]:
         ),
         ("output_schema", "is not a JSON object", bool(given.output_schema) and not _is_object(given.output_schema)),
         ("temperature", f"is not within 0 and {MOST_TEMPERATURE}", not 0 <= given.temperature <= MOST_TEMPERATURE),
+        ("priority", f"is not within 0 and {MOST_PRIORITY}", not 0 <= given.priority <= MOST_PRIORITY),
     ]
 
 

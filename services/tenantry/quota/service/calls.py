@@ -37,10 +37,12 @@ class RateLimitService(rls_grpc.RateLimitServiceServicer):
     async def ShouldRateLimit(self, request: rls_pb.RateLimitRequest, context: Context) -> rls_pb.RateLimitResponse:
         if len(request.descriptors) != 1:
             raise InvalidArgument("descriptors", "is not one: a call has one owner")
-        named = {entry.key: entry.value for entry in request.descriptors[0].entries}
+        descriptor = request.descriptors[0]
+        named = {entry.key: entry.value for entry in descriptor.entries}
+        hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
         owner = owner_by(named.get(envoy.ORGANISATION, ""), named.get(envoy.TENANT, ""))
         try:
-            await self._calls.admit(owner, request.hits_addend or 1)
+            await self._calls.admit(owner, hits)
         except (ResourceExhausted, Unavailable) as refused:
             # Unavailable too: as an error of this RPC it would reach the client without its reason.
             return rls_pb.RateLimitResponse(

@@ -27,7 +27,7 @@ from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.common.v1 import usage_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tenantry/api/gateway/v1/gateway_service.proto\x12\x17tenantry.api.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a#tenantry/api/common/v1/access.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xab\x03\n\x0fGenerationQuery\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x17\n\x0fprompt_revision\x18\x03 \x01(\x05\x12J\n\tvariables\x18\x04 \x03(\x0b\x32\x37.tenantry.api.gateway.v1.GenerationQuery.VariablesEntry\x12\x13\n\x0b\x63ollections\x18\x05 \x03(\t\x12\x10\n\x08passages\x18\x06 \x01(\x05\x12\r\n\x05model\x18\x07 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x05\x12\x18\n\x0btemperature\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x65nd_user\x18\n \x01(\t\x12\x10\n\x08personal\x18\x0b \x01(\x08\x12\x30\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32!.tenantry.api.gateway.v1.CacheUse\x12\x0e\n\x06locale\x18\r \x01(\t\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_temperature\"Q\n\x16GenerateContentRequest\x12\x37\n\x05query\x18\x01 \x01(\x0b\x32(.tenantry.api.gateway.v1.GenerationQuery\"n\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0f\n\x07heading\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\"\xb4\x01\n\x11GenerationSummary\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x34\n\tcitations\x18\x03 \x03(\x0b\x32!.tenantry.api.gateway.v1.Citation\x12,\n\x05usage\x18\x04 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\"d\n\x17GenerateContentResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12;\n\x07summary\x18\x02 \x01(\x0b\x32*.tenantry.api.gateway.v1.GenerationSummary\"W\n\x1cStreamGenerateContentRequest\x12\x37\n\x05query\x18\x01 \x01(\x0b\x32(.tenantry.api.gateway.v1.GenerationQuery\"\xe9\x01\n\x1dStreamGenerateContentResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .tenantry.api.gateway.v1.StartedH\x00\x12\x14\n\ntext_delta\x18\x02 \x01(\tH\x00\x12?\n\tcompleted\x18\x03 \x01(\x0b\x32*.tenantry.api.gateway.v1.GenerationSummaryH\x00\x12\x33\n\x07waiting\x18\x04 \x01(\x0b\x32 .tenantry.api.gateway.v1.WaitingH\x00\x42\x07\n\x05\x65vent\"J\n\x07Waiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t*J\n\x08\x43\x61\x63heUse\x12\x19\n\x15\x43\x41\x43HE_USE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41\x43HE_USE_ON\x10\x01\x12\x11\n\rCACHE_USE_OFF\x10\x02\x32\xba\x02\n\x0eGatewayService\x12\x88\x01\n\x0fGenerateContent\x12/.tenantry.api.gateway.v1.GenerateContentRequest\x1a\x30.tenantry.api.gateway.v1.GenerateContentResponse\"\x12\xaa\xed\x18\x0e\x08\x01\x12\x08generate\x18\x01\x12\x9c\x01\n\x15StreamGenerateContent\x12\x35.tenantry.api.gateway.v1.StreamGenerateContentRequest\x1a\x36.tenantry.api.gateway.v1.StreamGenerateContentResponse\"\x12\xaa\xed\x18\x0e\x08\x01\x12\x08generate\x18\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tenantry/api/gateway/v1/gateway_service.proto\x12\x17tenantry.api.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a#tenantry/api/common/v1/access.proto\x1a\"tenantry/api/common/v1/usage.proto\"\xbd\x03\n\x0fGenerationQuery\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x17\n\x0fprompt_revision\x18\x03 \x01(\x05\x12J\n\tvariables\x18\x04 \x03(\x0b\x32\x37.tenantry.api.gateway.v1.GenerationQuery.VariablesEntry\x12\x13\n\x0b\x63ollections\x18\x05 \x03(\t\x12\x10\n\x08passages\x18\x06 \x01(\x05\x12\r\n\x05model\x18\x07 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x05\x12\x18\n\x0btemperature\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x65nd_user\x18\n \x01(\t\x12\x10\n\x08personal\x18\x0b \x01(\x08\x12\x30\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32!.tenantry.api.gateway.v1.CacheUse\x12\x0e\n\x06locale\x18\r \x01(\t\x12\x10\n\x08priority\x18\x0e \x01(\x05\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_temperature\"Q\n\x16GenerateContentRequest\x12\x37\n\x05query\x18\x01 \x01(\x0b\x32(.tenantry.api.gateway.v1.GenerationQuery\"n\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0f\n\x07heading\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\"\xb4\x01\n\x11GenerationSummary\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x34\n\tcitations\x18\x03 \x03(\x0b\x32!.tenantry.api.gateway.v1.Citation\x12,\n\x05usage\x18\x04 \x01(\x0b\x32\x1d.tenantry.api.common.v1.Usage\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\"d\n\x17GenerateContentResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12;\n\x07summary\x18\x02 \x01(\x0b\x32*.tenantry.api.gateway.v1.GenerationSummary\"W\n\x1cStreamGenerateContentRequest\x12\x37\n\x05query\x18\x01 \x01(\x0b\x32(.tenantry.api.gateway.v1.GenerationQuery\"\xe9\x01\n\x1dStreamGenerateContentResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .tenantry.api.gateway.v1.StartedH\x00\x12\x14\n\ntext_delta\x18\x02 \x01(\tH\x00\x12?\n\tcompleted\x18\x03 \x01(\x0b\x32*.tenantry.api.gateway.v1.GenerationSummaryH\x00\x12\x33\n\x07waiting\x18\x04 \x01(\x0b\x32 .tenantry.api.gateway.v1.WaitingH\x00\x42\x07\n\x05\x65vent\"J\n\x07Waiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t*J\n\x08\x43\x61\x63heUse\x12\x19\n\x15\x43\x41\x43HE_USE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41\x43HE_USE_ON\x10\x01\x12\x11\n\rCACHE_USE_OFF\x10\x02\x32\xba\x02\n\x0eGatewayService\x12\x88\x01\n\x0fGenerateContent\x12/.tenantry.api.gateway.v1.GenerateContentRequest\x1a\x30.tenantry.api.gateway.v1.GenerateContentResponse\"\x12\xaa\xed\x18\x0e\x08\x01\x12\x08generate\x18\x01\x12\x9c\x01\n\x15StreamGenerateContent\x12\x35.tenantry.api.gateway.v1.StreamGenerateContentRequest\x1a\x36.tenantry.api.gateway.v1.StreamGenerateContentResponse\"\x12\xaa\xed\x18\x0e\x08\x01\x12\x08generate\x18\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,28 +40,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAYSERVICE'].methods_by_name['GenerateContent']._serialized_options = b'\252\355\030\016\010\001\022\010generate\030\001'
   _globals['_GATEWAYSERVICE'].methods_by_name['StreamGenerateContent']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['StreamGenerateContent']._serialized_options = b'\252\355\030\016\010\001\022\010generate\030\001'
-  _globals['_CACHEUSE']._serialized_start=1539
-  _globals['_CACHEUSE']._serialized_end=1613
+  _globals['_CACHEUSE']._serialized_start=1557
+  _globals['_CACHEUSE']._serialized_end=1631
   _globals['_GENERATIONQUERY']._serialized_start=180
-  _globals['_GENERATIONQUERY']._serialized_end=607
-  _globals['_GENERATIONQUERY_VARIABLESENTRY']._serialized_start=543
-  _globals['_GENERATIONQUERY_VARIABLESENTRY']._serialized_end=591
-  _globals['_GENERATECONTENTREQUEST']._serialized_start=609
-  _globals['_GENERATECONTENTREQUEST']._serialized_end=690
-  _globals['_CITATION']._serialized_start=692
-  _globals['_CITATION']._serialized_end=802
-  _globals['_GENERATIONSUMMARY']._serialized_start=805
-  _globals['_GENERATIONSUMMARY']._serialized_end=985
-  _globals['_GENERATECONTENTRESPONSE']._serialized_start=987
-  _globals['_GENERATECONTENTRESPONSE']._serialized_end=1087
-  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_start=1089
-  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_end=1176
-  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_start=1179
-  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_end=1412
-  _globals['_WAITING']._serialized_start=1414
-  _globals['_WAITING']._serialized_end=1488
-  _globals['_STARTED']._serialized_start=1490
-  _globals['_STARTED']._serialized_end=1537
-  _globals['_GATEWAYSERVICE']._serialized_start=1616
-  _globals['_GATEWAYSERVICE']._serialized_end=1930
+  _globals['_GENERATIONQUERY']._serialized_end=625
+  _globals['_GENERATIONQUERY_VARIABLESENTRY']._serialized_start=561
+  _globals['_GENERATIONQUERY_VARIABLESENTRY']._serialized_end=609
+  _globals['_GENERATECONTENTREQUEST']._serialized_start=627
+  _globals['_GENERATECONTENTREQUEST']._serialized_end=708
+  _globals['_CITATION']._serialized_start=710
+  _globals['_CITATION']._serialized_end=820
+  _globals['_GENERATIONSUMMARY']._serialized_start=823
+  _globals['_GENERATIONSUMMARY']._serialized_end=1003
+  _globals['_GENERATECONTENTRESPONSE']._serialized_start=1005
+  _globals['_GENERATECONTENTRESPONSE']._serialized_end=1105
+  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_start=1107
+  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_end=1194
+  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_start=1197
+  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_end=1430
+  _globals['_WAITING']._serialized_start=1432
+  _globals['_WAITING']._serialized_end=1506
+  _globals['_STARTED']._serialized_start=1508
+  _globals['_STARTED']._serialized_end=1555
+  _globals['_GATEWAYSERVICE']._serialized_start=1634
+  _globals['_GATEWAYSERVICE']._serialized_end=1948
 # @@protoc_insertion_point(module_scope)

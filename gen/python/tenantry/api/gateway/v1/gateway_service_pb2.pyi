@@ -84,6 +84,7 @@ class GenerationQuery(_message.Message):
     PERSONAL_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question, 1 byte to 64 KiB. Required. Its first 8 KiB are searched for."""
     prompt: _builtins.str
@@ -106,6 +107,8 @@ class GenerationQuery(_message.Message):
     """cache says whether the cache may be used."""
     locale: _builtins.str
     """locale such as `en-GB`. Empty: none."""
+    priority: _builtins.int
+    """priority among the tenant's own requests, 0 to 9: where requests wait for the model, a higher one goes first."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """variables of the prompt beside `question`, up to 63."""
@@ -130,10 +133,11 @@ class GenerationQuery(_message.Message):
         personal: _builtins.bool = ...,
         cache: Global___CacheUse.ValueType = ...,
         locale: _builtins.str = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "cache", b"cache", "collections", b"collections", "end_user", b"end_user", "locale", b"locale", "max_output_tokens", b"max_output_tokens", "model", b"model", "passages", b"passages", "personal", b"personal", "prompt", b"prompt", "prompt_revision", b"prompt_revision", "question", b"question", "temperature", b"temperature", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "cache", b"cache", "collections", b"collections", "end_user", b"end_user", "locale", b"locale", "max_output_tokens", b"max_output_tokens", "model", b"model", "passages", b"passages", "personal", b"personal", "priority", b"priority", "prompt", b"prompt", "prompt_revision", b"prompt_revision", "question", b"question", "temperature", b"temperature", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015

@@ -28,7 +28,7 @@ from tenantry.api.models.v1 import model_service_pb2 as tenantry_dot_api_dot_mod
 from tenantry.api.quota.v1 import reservation_service_pb2 as tenantry_dot_api_dot_quota_dot_v1_dot_reservation__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tenantry/api/models/v1/generation_service.proto\x12\x16tenantry.api.models.v1\x1a\x1egoogle/protobuf/duration.proto\x1a#tenantry/api/common/v1/access.proto\x1a*tenantry/api/models/v1/model_service.proto\x1a/tenantry/api/quota/v1/reservation_service.proto\"C\n\x07Message\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x1c.tenantry.api.models.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"M\n\rSourcePassage\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07heading\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"\xbe\x02\n\x0fGenerationInput\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x31\n\x08messages\x18\x03 \x03(\x0b\x32\x1f.tenantry.api.models.v1.Message\x12\x37\n\x08passages\x18\x04 \x03(\x0b\x32%.tenantry.api.models.v1.SourcePassage\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x15\n\routput_schema\x18\x06 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x05\x12\x18\n\x0btemperature\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12/\n\x07receipt\x18\t \x01(\x0b\x32\x1e.tenantry.api.quota.v1.ReceiptB\x0e\n\x0c_temperature\"P\n\x16GenerateContentRequest\x12\x36\n\x05input\x18\x01 \x01(\x0b\x32\'.tenantry.api.models.v1.GenerationInput\"\x81\x02\n\x10GenerationResult\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emodel_revision\x18\x03 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x06 \x01(\x03\x12;\n\rfinish_reason\x18\x07 \x01(\x0e\x32$.tenantry.api.models.v1.FinishReason\x12\x18\n\x10\x63ounts_estimated\x18\x08 \x01(\x08\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\t \x01(\x03\"a\n\x17GenerateContentResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x38\n\x06result\x18\x02 \x01(\x0b\x32(.tenantry.api.models.v1.GenerationResult\"V\n\x1cStreamGenerateContentRequest\x12\x36\n\x05input\x18\x01 \x01(\x0b\x32\'.tenantry.api.models.v1.GenerationInput\"\xcd\x01\n\x1dStreamGenerateContentResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12\x38\n\x06result\x18\x02 \x01(\x0b\x32(.tenantry.api.models.v1.GenerationResult\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x30\n\x07waiting\x18\x04 \x01(\x0b\x32\x1f.tenantry.api.models.v1.Waiting\"J\n\x07Waiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*{\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1a\n\x16\x46INISH_REASON_FILTERED\x10\x03\x32\xb7\x02\n\x11GenerationService\x12\x85\x01\n\x0fGenerateContent\x12..tenantry.api.models.v1.GenerateContentRequest\x1a/.tenantry.api.models.v1.GenerateContentResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x99\x01\n\x15StreamGenerateContent\x12\x34.tenantry.api.models.v1.StreamGenerateContentRequest\x1a\x35.tenantry.api.models.v1.StreamGenerateContentResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tenantry/api/models/v1/generation_service.proto\x12\x16tenantry.api.models.v1\x1a\x1egoogle/protobuf/duration.proto\x1a#tenantry/api/common/v1/access.proto\x1a*tenantry/api/models/v1/model_service.proto\x1a/tenantry/api/quota/v1/reservation_service.proto\"C\n\x07Message\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x1c.tenantry.api.models.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"M\n\rSourcePassage\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07heading\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"\xd0\x02\n\x0fGenerationInput\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x31\n\x08messages\x18\x03 \x03(\x0b\x32\x1f.tenantry.api.models.v1.Message\x12\x37\n\x08passages\x18\x04 \x03(\x0b\x32%.tenantry.api.models.v1.SourcePassage\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x15\n\routput_schema\x18\x06 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x05\x12\x18\n\x0btemperature\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12/\n\x07receipt\x18\t \x01(\x0b\x32\x1e.tenantry.api.quota.v1.Receipt\x12\x10\n\x08priority\x18\n \x01(\x05\x42\x0e\n\x0c_temperature\"P\n\x16GenerateContentRequest\x12\x36\n\x05input\x18\x01 \x01(\x0b\x32\'.tenantry.api.models.v1.GenerationInput\"\x81\x02\n\x10GenerationResult\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emodel_revision\x18\x03 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x06 \x01(\x03\x12;\n\rfinish_reason\x18\x07 \x01(\x0e\x32$.tenantry.api.models.v1.FinishReason\x12\x18\n\x10\x63ounts_estimated\x18\x08 \x01(\x08\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\t \x01(\x03\"a\n\x17GenerateContentResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x38\n\x06result\x18\x02 \x01(\x0b\x32(.tenantry.api.models.v1.GenerationResult\"V\n\x1cStreamGenerateContentRequest\x12\x36\n\x05input\x18\x01 \x01(\x0b\x32\'.tenantry.api.models.v1.GenerationInput\"\xcd\x01\n\x1dStreamGenerateContentResponse\x12\x12\n\ntext_delta\x18\x01 \x01(\t\x12\x38\n\x06result\x18\x02 \x01(\x0b\x32(.tenantry.api.models.v1.GenerationResult\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x30\n\x07waiting\x18\x04 \x01(\x0b\x32\x1f.tenantry.api.models.v1.Waiting\"J\n\x07Waiting\x12\r\n\x05place\x18\x01 \x01(\x03\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*{\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1a\n\x16\x46INISH_REASON_FILTERED\x10\x03\x32\xb7\x02\n\x11GenerationService\x12\x85\x01\n\x0fGenerateContent\x12..tenantry.api.models.v1.GenerateContentRequest\x1a/.tenantry.api.models.v1.GenerateContentResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway\x12\x99\x01\n\x15StreamGenerateContent\x12\x34.tenantry.api.models.v1.StreamGenerateContentRequest\x1a\x35.tenantry.api.models.v1.StreamGenerateContentResponse\"\x11\xaa\xed\x18\r\x08\x03\x18\x01\"\x07gateway0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,28 +39,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['GenerateContent']._serialized_options = b'\252\355\030\r\010\003\030\001\"\007gateway'
   _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerateContent']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerateContent']._serialized_options = b'\252\355\030\r\010\003\030\001\"\007gateway'
-  _globals['_ROLE']._serialized_start=1519
-  _globals['_ROLE']._serialized_end=1599
-  _globals['_FINISHREASON']._serialized_start=1601
-  _globals['_FINISHREASON']._serialized_end=1724
+  _globals['_ROLE']._serialized_start=1537
+  _globals['_ROLE']._serialized_end=1617
+  _globals['_FINISHREASON']._serialized_start=1619
+  _globals['_FINISHREASON']._serialized_end=1742
   _globals['_MESSAGE']._serialized_start=237
   _globals['_MESSAGE']._serialized_end=304
   _globals['_SOURCEPASSAGE']._serialized_start=306
   _globals['_SOURCEPASSAGE']._serialized_end=383
   _globals['_GENERATIONINPUT']._serialized_start=386
-  _globals['_GENERATIONINPUT']._serialized_end=704
-  _globals['_GENERATECONTENTREQUEST']._serialized_start=706
-  _globals['_GENERATECONTENTREQUEST']._serialized_end=786
-  _globals['_GENERATIONRESULT']._serialized_start=789
-  _globals['_GENERATIONRESULT']._serialized_end=1046
-  _globals['_GENERATECONTENTRESPONSE']._serialized_start=1048
-  _globals['_GENERATECONTENTRESPONSE']._serialized_end=1145
-  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_start=1147
-  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_end=1233
-  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_start=1236
-  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_end=1441
-  _globals['_WAITING']._serialized_start=1443
-  _globals['_WAITING']._serialized_end=1517
-  _globals['_GENERATIONSERVICE']._serialized_start=1727
-  _globals['_GENERATIONSERVICE']._serialized_end=2038
+  _globals['_GENERATIONINPUT']._serialized_end=722
+  _globals['_GENERATECONTENTREQUEST']._serialized_start=724
+  _globals['_GENERATECONTENTREQUEST']._serialized_end=804
+  _globals['_GENERATIONRESULT']._serialized_start=807
+  _globals['_GENERATIONRESULT']._serialized_end=1064
+  _globals['_GENERATECONTENTRESPONSE']._serialized_start=1066
+  _globals['_GENERATECONTENTRESPONSE']._serialized_end=1163
+  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_start=1165
+  _globals['_STREAMGENERATECONTENTREQUEST']._serialized_end=1251
+  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_start=1254
+  _globals['_STREAMGENERATECONTENTRESPONSE']._serialized_end=1459
+  _globals['_WAITING']._serialized_start=1461
+  _globals['_WAITING']._serialized_end=1535
+  _globals['_GENERATIONSERVICE']._serialized_start=1745
+  _globals['_GENERATIONSERVICE']._serialized_end=2056
 # @@protoc_insertion_point(module_scope)

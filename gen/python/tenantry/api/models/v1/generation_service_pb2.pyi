@@ -153,6 +153,7 @@ class GenerationInput(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the id that SelectModel chose. Required."""
     question: _builtins.str
@@ -163,6 +164,8 @@ class GenerationInput(_message.Message):
     """max_output_tokens, 1 to 100000."""
     temperature: _builtins.float
     """temperature, 0 to 2. Absent: the model's own."""
+    priority: _builtins.int
+    """priority among the tenant's own calls, 0 to 9: where they wait for the model, a higher one goes first."""
     @_builtins.property
     def fallbacks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """fallbacks are model ids to try next, in order, up to 4, as SelectModel gave them."""
@@ -191,10 +194,11 @@ class GenerationInput(_message.Message):
         max_output_tokens: _builtins.int = ...,
         temperature: _builtins.float | None = ...,
         receipt: _reservation_service_pb2.Receipt | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "receipt", b"receipt", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "fallbacks", b"fallbacks", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "passages", b"passages", "question", b"question", "receipt", b"receipt", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "fallbacks", b"fallbacks", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "passages", b"passages", "priority", b"priority", "question", b"question", "receipt", b"receipt", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015

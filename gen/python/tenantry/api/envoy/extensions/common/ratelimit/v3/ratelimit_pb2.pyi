@@ -6,6 +6,7 @@ What a rate limit is asked about."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -49,18 +50,24 @@ class RateLimitDescriptor(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    HITS_ADDEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]:
         """entries are all that is said."""
+
+    @_builtins.property
+    def hits_addend(self) -> _wrappers_pb2.UInt64Value:
+        """hits_addend is how many hits, in place of the request's; 0 asks and counts none. Absent: the request's."""
 
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___RateLimitDescriptor.Entry] | None = ...,
+        hits_addend: _wrappers_pb2.UInt64Value | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hits_addend", b"hits_addend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hits_addend", b"hits_addend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
