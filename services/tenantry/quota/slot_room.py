@@ -3,13 +3,14 @@ granted.
 
 No blocking command is sent: connections are shared. A grant by this replica's own calls is heard at once, one by another's
 with the next look at the pool's news, which comes the slower the longer nothing happened. News that is lost (the books keep
-some thousand) is found out when all waiting calls are looked at, once a second.
+some thousand) is found out when waiting calls are looked at: once a second the thousand that were looked at longest ago.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextvars import Context
+from itertools import islice
 from typing import Any, TypeVar
 
 from tenantry.kit.clock import Clock
@@ -37,7 +38,8 @@ T = TypeVar("T")
 FIRST_POLL_S = 0.005
 LAST_POLL_S = 0.05
 _SLOWER = 1.5
-LOOK_EVERY_S = 1.0
+# A message a second to each of ten thousand would leave no time to serve them.
+LOOK_EVERY_S, MOST_LOOKS = 1.0, 1_000
 CHARGE_EVERY_S = 0.2
 REMEMBER_EVERY_S = 60.0
 # How long calls go on waiting while the books are away, and how often they are tried meanwhile.
@@ -244,7 +246,7 @@ class SlotRoom:
             await self._renew(self._written.values(), settings, moved=False)
         if self._waiting and now >= self._look_at:
             await self._sweep(settings)
-            await self._look(list(self._waiting.values()), settings)
+            await self._look(list(islice(self._waiting.values(), MOST_LOOKS)), settings)
             self._look_at = now + LOOK_EVERY_S
         return heard
 
@@ -278,6 +280,7 @@ class SlotRoom:
             if isinstance(answer, Waiting | Granted) and not self._abandoned:
                 self.start(self._release(slot.call, slot.output_tokens, How.FAILED, 0))
         elif isinstance(answer, Waiting):
+            self._waiting.pop(ticket, None)  # to the end: who was looked at longest ago is the first
             self._waiting[ticket] = slot
             slot.become(answer)
         elif isinstance(answer, Granted):
