@@ -75,8 +75,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A running replica, connections to it, and what a call of models carries: one token for all, and a trace of its own, of which
-    one in a hundred is recorded."""
+    """A running replica, connections to it, and what a call of models carries: one token for all, and a trace, of which one in a
+    hundred is recorded."""
 
     pid: int
     room: Served
