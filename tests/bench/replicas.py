@@ -37,7 +37,7 @@ from tenantry.kit.server import Registry
 from tenantry.quota import server
 from tenantry.quota.settings import Settings
 from tests.bench.children import child
-from tests.bench.load import client, ready
+from tests.bench.load import Sampling, client, ready
 from tests.harness import stores
 from tests.harness.room import Served, caller_of, served, service_token
 
@@ -75,18 +75,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A running replica, connections to it, and what a call of models carries: one token for all, as in a mesh."""
+    """A running replica, connections to it, and what a call of models carries: one token for all, and a trace, of which one in a
+    hundred is recorded."""
 
     pid: int
     room: Served
     channels: Sequence[aio.Channel]
     metadata: tuple[tuple[str, str], ...]
+    sampling: Sampling
 
     async def wait(self, begin: pb.SlotBegin, turn: int = 0, queued: asyncio.Event | None = None) -> Place:
         """Returns when the place is granted; raises `aio.AioRpcError` when it is refused. `queued` is set at the first word."""
         stream: Any = self.channels[turn % len(self.channels)].stream_stream(
             ACQUIRE, pb.AcquireSlotRequest.SerializeToString, pb.AcquireSlotResponse.FromString
-        )(metadata=self.metadata, timeout=_TIMEOUT_S)
+        )(metadata=(*self.metadata, self.sampling.next()), timeout=_TIMEOUT_S)
         await stream.write(pb.AcquireSlotRequest(begin=begin))
         while True:
             answer = await stream.read()
@@ -155,7 +157,7 @@ async def replicas(number: int) -> AsyncIterator[Replicas]:
                 stack.push_async_callback(channel.close)
                 await ready(channel)
             metadata = ((call.SERVICE, service_token(key, "models")), (call.REQUEST_ID, "req_1"))
-            running.append(Replica(pid, room, channels, metadata))
+            running.append(Replica(pid, room, channels, metadata, Sampling(0.01)))
         yield Replicas(running)
 
 

@@ -3,13 +3,14 @@ granted.
 
 No blocking command is sent: connections are shared. A grant by this replica's own calls is heard at once, one by another's
 with the next look at the pool's news, which comes the slower the longer nothing happened. News that is lost (the books keep
-some thousand) is found out when all waiting calls are looked at, once a second.
+some thousand) is found out when waiting calls are looked at: once a second the thousand that were looked at longest ago.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextvars import Context
+from itertools import islice
 from typing import Any, TypeVar
 
 from tenantry.kit.assertion import LONGEST_REQUEST_S
@@ -38,13 +39,16 @@ T = TypeVar("T")
 FIRST_POLL_S = 0.005
 LAST_POLL_S = 0.05
 _SLOWER = 1.5
-LOOK_EVERY_S = 1.0
+# A message a second to each of ten thousand would leave no time to serve them.
+LOOK_EVERY_S, MOST_LOOKS = 1.0, 1_000
 CHARGE_EVERY_S = 0.2
 REMEMBER_EVERY_S = 60.0
 # How long calls go on waiting while the books are away, and how often they are tried meanwhile.
 PATIENCE_S = 5.0
 _AGAIN_S = 0.25
 _CALLS_AT_ONCE = 100
+# A herd that asks the books all at once stands before the releases that it waits for, and makes the books look away.
+_ASKING_AT_ONCE = 64
 # After this a script that was sent has run, or the books are away.
 _AFTER_S = 1.0
 
@@ -130,6 +134,7 @@ class SlotRoom:
         self._looping = False
         self._abandoned = False
         self._woken = asyncio.Event()
+        self._turns = asyncio.Semaphore(_ASKING_AT_ONCE)
         self._away_since: float | None = None
         self._remember_at = self._look_at = self._charge_at = 0.0
         self._renew_at = clock.monotonic() + terms.lease_us / 3_000_000
@@ -235,8 +240,8 @@ class SlotRoom:
         elif self._written and now >= self._charge_at:
             await self._renew(self._written.values(), settings, moved=False)
         if self._waiting and now >= self._look_at:
-            await self._sweep(settings)
-            await self._look(list(self._waiting.values()), settings)
+            self.hear(await self._queues.sweep(self.pool, _CALLS_AT_ONCE, settings))
+            await self._look(list(islice(self._waiting.values(), MOST_LOOKS)), settings)
             self._look_at = now + LOOK_EVERY_S
         return heard
 
@@ -253,7 +258,8 @@ class SlotRoom:
     async def _ask(self, slot: Slot, lease: Granted | None) -> None:
         settings = await self._settings(self.pool)
         if lease is None:
-            said: Said[Any] = await self._queues.acquire(self.pool, slot.call, settings)
+            async with self._turns:
+                said: Said[Any] = await self._queues.acquire(self.pool, slot.call, settings)
             if not self._waiting:
                 self._heard = f"{said.now_us // 1000 - 1}-0"
                 self._woken.set()
@@ -270,6 +276,7 @@ class SlotRoom:
             if isinstance(answer, Waiting | Granted) and not self._abandoned:
                 self.start(self._release(slot.call, slot.output_tokens, How.FAILED, 0))
         elif isinstance(answer, Waiting):
+            self._waiting.pop(ticket, None)  # to the end: who was looked at longest ago is the first
             self._waiting[ticket] = slot
             slot.become(answer)
         elif isinstance(answer, Granted):
@@ -332,15 +339,10 @@ class SlotRoom:
         if slot.call.ticket in self._slots:
             await self._ask(slot, slot.state if isinstance(slot.state, Granted) else None)
 
-    async def _sweep(self, settings: PoolSettings) -> None:
-        self.hear(await self._queues.sweep(self.pool, _CALLS_AT_ONCE, settings))
-
     async def _release(self, call: Call, output_tokens: int, how: How, retry_us: int) -> None:
         try:
-            settings = await self._settings(self.pool)
-            self.hear(
-                await self._queues.release(self.pool, call.ticket, call.tenant, output_tokens, how, retry_us, settings)
-            )
+            ended = (call.ticket, call.tenant, output_tokens, how, retry_us)
+            self.hear(await self._queues.release(self.pool, *ended, await self._settings(self.pool)))
         except TenantryError as error:
             log.warning("giving a place back failed, it ends by itself: %s", error.message)
 

@@ -49,6 +49,7 @@ class FairQueueService(queue_grpc.FairQueueServiceServicer):
         owner = self._prove(begin)
         reservation = begin.receipt.reservation
         slot = await self._enter(owner, begin)
+        del begin  # while it waits a stream keeps no message: it may wait for long, and with many others
         reading = asyncio.ensure_future(_read(request_iterator, slot))
         ended = _Ended(None, How.FAILED, 0)
         try:
