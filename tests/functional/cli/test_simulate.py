@@ -80,6 +80,7 @@ def test_every_wrong_line_is_named_with_its_number_and_the_reason(alone: Command
         ("cut.csv.gz", gzip.compress(HEADER.encode() + b"0,a,1,1\n" * 999)[:-12], "no whole gzip file"),
         ("plain.csv.gz", TRACE.encode(), "no whole gzip file"),
     ],
+    ids=["none", "empty", "other", "binary", "cut", "plain"],  # the packed one says when it was packed
 )
 def test_a_file_that_is_no_trace_is_refused(alone: Command, name: str, content: bytes | None, said: str) -> None:
     if content is not None:
