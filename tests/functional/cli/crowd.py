@@ -54,10 +54,13 @@ async def crowd(mesh: RunningMesh) -> AsyncIterator[Crowd]:
         pool: queue_pb.Pool = queue_pb.Pool(
             name=running.pool, capacity=1, input_weight=1, output_weight=2, most_waiting=100
         )
-        mesh.stub(ModelServiceStub, mesh.operator_key).RegisterModel(model_pb.RegisterModelRequest(model=model))
+        models = mesh.stub(ModelServiceStub, mesh.operator_key)
+        models.RegisterModel(model_pb.RegisterModelRequest(model=model))
         mesh.stub(FairQueueServiceStub, mesh.operator_key).UpdatePool(queue_pb.UpdatePoolRequest(pool=pool))
         try:
             yield running
         finally:
             for stream in running.streams:
                 stream.cancel()
+            # All tenants of the mesh would be given a model whose provider is gone.
+            models.DeregisterModel(model_pb.DeregisterModelRequest(model=running.model))
