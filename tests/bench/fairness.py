@@ -23,7 +23,7 @@ PRICES = Prices(1, 2)
 PAPERS_POOL = PoolSettings(Kind.TOKENS, POOL, 1, 2, most_waiting=1_000_000)
 PAPERS_PROVIDER = Provider(0.043)
 WEIGHTS = {"a": 1, "b": 2, "c": 3, "d": 4}
-WITHIN = 0.03
+WITHIN, WEIGHTS_S = 0.03, 600
 DATA = Path(os.environ.get("TENANTRY_BENCH_DATA", "../shared/data"))
 REAL_POOL = PoolSettings(Kind.TOKENS, 50_000, 1, 2, most_waiting=20_000)
 # How much of it the recorded requests need by themselves: a flood of ten times the largest tenant's fills it.
@@ -44,18 +44,20 @@ def run(
     *,
     workloads: tuple[Workload, ...] = WORKLOADS,
     real_figures: tuple[int, ...] = REAL_FIGURES,
-    seconds: float = 600,
+    part: float = 1.0,
     traces: tuple[str, ...] = ("conv", "code"),
 ) -> Report:
-    """The benchmark. Small numbers try it out: `seconds` is how much of a workload the real service gets."""
+    """The benchmark. Small numbers try it out: `part` is how much of the paper's workloads is made."""
     report = Report(("workload", "order", "largest difference", "the paper's", "while backlogged", "bound"))
     for workload in workloads:
-        _workload(workload, report)
+        seconds = workload.seconds * part
+        arrivals = [arrival for arrival in workload.arrivals() if arrival.at_s < seconds]
+        _workload(workload, arrivals, seconds, report)
         if workload.figure in real_figures:
-            _real_workload(workload, seconds, report)
-    _weights(report)
+            _real_workload(workload, arrivals, seconds, report)
+    _weights(WEIGHTS_S * part, report)
     if real_figures:
-        _real_weights(seconds, report)
+        _real_weights(WEIGHTS_S * part, report)
     for name in traces:
         file = DATA / f"azure-llm-2023-{name}.csv.gz"
         if file.exists():
@@ -63,8 +65,7 @@ def run(
     return report
 
 
-def _workload(workload: Workload, report: Report) -> None:
-    arrivals = workload.arrivals()
+def _workload(workload: Workload, arrivals: list[Arrival], seconds: float, report: Report) -> None:
     most = bound(max(arrival.input_tokens for arrival in arrivals))
     name = f"Fig. {workload.figure} {workload.name}"
     both = {
@@ -75,14 +76,14 @@ def _workload(workload: Workload, report: Report) -> None:
         file = PLOTS / f"figure-{workload.figure}.svg"
         draw(
             f"{workload.name} (the paper's figure {workload.figure})",
-            workload.seconds,
+            seconds,
             both["fair"],
             both["first come"],
             PRICES,
             file,
         )
     for place, (order, fates) in enumerate(both.items()):
-        largest = largest_difference(fates, workload.seconds, PRICES)
+        largest = largest_difference(fates, seconds, PRICES)
         backlogged = backlogged_difference(fates, PRICES)
         papers = f"{workload.paper[place]:,}" if workload.paper else ""
         report.row(name, order, f"{largest:,.0f}", papers, f"{backlogged:,.0f}", f"{most:,.0f}")
@@ -92,10 +93,11 @@ def _workload(workload: Workload, report: Report) -> None:
             report.goal(f"Fig. {workload.figure}: backlogged tenants within {most:,.0f}", backlogged <= most)
 
 
-def _weights(report: Report) -> None:
+def _weights(seconds: float, report: Report) -> None:
     members = {tenant: Member(tenant, weight) for tenant, weight in WEIGHTS.items()}
-    fates = simulate(weighted(WEIGHTS), PAPERS_POOL, PAPERS_PROVIDER, members)
-    _weights_row("weights 1 : 2 : 3 : 4", "fair", shares_of(fates, 600), "", report)
+    arrivals = [arrival for arrival in weighted(WEIGHTS) if arrival.at_s < seconds]
+    fates = simulate(arrivals, PAPERS_POOL, PAPERS_PROVIDER, members)
+    _weights_row("weights 1 : 2 : 3 : 4", "fair", shares_of(fates, seconds), "", report)
 
 
 def _weights_row(name: str, order: str, shares: Mapping[str, float], more: str, report: Report) -> None:
@@ -107,8 +109,7 @@ def _weights_row(name: str, order: str, shares: Mapping[str, float], more: str, 
     report.goal(f"weights 1:2:3:4 within {WITHIN:.0%}" + ("" if order == "fair" else ", real service"), off <= WITHIN)
 
 
-def _real_workload(workload: Workload, seconds: float, report: Report) -> None:
-    arrivals = [arrival for arrival in workload.arrivals() if arrival.at_s < seconds]
+def _real_workload(workload: Workload, arrivals: list[Arrival], seconds: float, report: Report) -> None:
     fates, late_s = serve(arrivals, POOL, PAPERS_PROVIDER, faster=FASTER)
     most = bound(max(arrival.input_tokens for arrival in arrivals))
     largest, backlogged = largest_difference(fates, seconds, PRICES), backlogged_difference(fates, PRICES)

@@ -47,7 +47,7 @@ _TIMEOUT_S = 600.0
 # A herd waits in as many streams: quota's TENANTRY_MAX_CONCURRENT_CALLS, whose usual value is 4,096, is to be as large.
 MOST_CALLS = 16_384
 # Streams of one connection take turns at its socket.
-_CONNECTIONS = 4
+_CONNECTIONS, _OPENING = 4, 100
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
@@ -83,13 +83,16 @@ class Replica:
     channels: Sequence[aio.Channel]
     metadata: tuple[tuple[str, str], ...]
     sampling: Sampling
+    # A herd comes as fast as its process can send, and reads its grants meanwhile, as callers on machines of their own do.
+    opening: asyncio.Semaphore
 
     async def wait(self, begin: pb.SlotBegin, turn: int = 0, queued: asyncio.Event | None = None) -> Place:
         """Returns when the place is granted; raises `aio.AioRpcError` when it is refused. `queued` is set at the first word."""
-        stream: Any = self.channels[turn % len(self.channels)].stream_stream(
-            ACQUIRE, pb.AcquireSlotRequest.SerializeToString, pb.AcquireSlotResponse.FromString
-        )(metadata=(*self.metadata, self.sampling.next()), timeout=_TIMEOUT_S)
-        await stream.write(pb.AcquireSlotRequest(begin=begin))
+        async with self.opening:
+            stream: Any = self.channels[turn % len(self.channels)].stream_stream(
+                ACQUIRE, pb.AcquireSlotRequest.SerializeToString, pb.AcquireSlotResponse.FromString
+            )(metadata=(*self.metadata, self.sampling.next()), timeout=_TIMEOUT_S)
+            await stream.write(pb.AcquireSlotRequest(begin=begin))
         while True:
             answer = await stream.read()
             if not isinstance(answer, pb.AcquireSlotResponse):
@@ -157,7 +160,7 @@ async def replicas(number: int) -> AsyncIterator[Replicas]:
                 stack.push_async_callback(channel.close)
                 await ready(channel)
             metadata = ((call.SERVICE, service_token(key, "models")), (call.REQUEST_ID, "req_1"))
-            running.append(Replica(pid, room, channels, metadata, Sampling(0.01)))
+            running.append(Replica(pid, room, channels, metadata, Sampling(0.01), asyncio.Semaphore(_OPENING)))
         yield Replicas(running)
 
 

@@ -74,7 +74,7 @@ def test_identity_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[s
 
 
 def test_quota_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = printed(quota.run(rounds=1, seconds=0.05, window_s=0.2), capsys)
+    figures = printed(quota.run(rounds=1, seconds=0.05, window_s=0.2, fits=10), capsys)
     assert {"of_echo", "of_bare", "edge_over", "gone_admitted", "back_s", "in_process_p50_ms"} <= figures.keys()
 
 
@@ -84,7 +84,7 @@ def test_faults_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str
 
 
 def test_fairness_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    report = fairness.run(workloads=fairness.WORKLOADS[:1], real_figures=(3,), seconds=20, traces=())
+    report = fairness.run(workloads=fairness.WORKLOADS[:1], real_figures=(3,), part=0.03, traces=())
     figures = printed(report, capsys)
     assert {"figure_3_fair_backlogged", "figure_3_real_backlogged", "weights_real_off_by"} <= figures.keys()
 
