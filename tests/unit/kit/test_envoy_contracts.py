@@ -52,7 +52,10 @@ PUBLISHED = {
         "response_headers_to_add": (3, "message*"),
         "raw_body": (5, "bytes"),
     },
-    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor": {"entries": (1, "message*")},
+    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor": {
+        "entries": (1, "message*"),
+        "hits_addend": (3, "message"),
+    },
     "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": {"key": (1, "string"), "value": (2, "string")},
 }
 _TYPES = {
