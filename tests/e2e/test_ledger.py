@@ -6,12 +6,14 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 
 from tenantry.api.common.v1 import usage_pb2
 from tenantry.api.insight.v1 import usage_service_pb2 as usage_pb
 from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
+from tenantry.quota import keys
 from tests.e2e.conftest import Client, client_of, register
 from tests.harness.mesh import RunningMesh, running_mesh, stub_of
 from tests.harness.poll import until
@@ -79,6 +81,17 @@ async def test_every_call_whose_end_was_seen_is_in_the_ledger_as_its_provider_re
 
 
 @pytest.mark.timeout(180)
+def end_all_holds(url: str) -> None:
+    """A minute passes for holds that nobody renews: their ends are moved, since the books' clock can't be."""
+    books: Any
+    with redis.Redis.from_url(url) as books:
+        for bucket in range(keys.BUCKETS):
+            ends = keys.ends_key(bucket)
+            held = [member for member in books.zrange(ends, 0, -1) if member.startswith(b"h")]
+            if held:
+                books.zadd(ends, dict.fromkeys(held, 1))
+
+
 async def test_a_gateway_that_is_killed_in_mid_stream_leaves_an_estimated_entry_and_no_hold(
     tmp_path: Path, fake: ProviderServer
 ) -> None:
@@ -102,7 +115,9 @@ async def test_a_gateway_that_is_killed_in_mid_stream_leaves_an_estimated_entry_
         def nothing_is_held() -> bool:
             return limits.GetQuotaUsage(limit_pb.GetQuotaUsageRequest(), timeout=10).requests_running == 0
 
-        await until(lambda: bool(records_of(client)) and nothing_is_held(), within_s=90, every_s=0.5)
+        assert mesh.books is not None
+        end_all_holds(mesh.books.url)
+        await until(lambda: bool(records_of(client)) and nothing_is_held(), within_s=30, every_s=0.2)
         (record,) = records_of(client)
         assert (record.estimated, record.usage.request_id) == (True, request_id)
         assert record.usage.input_tokens > 0 and record.usage.output_tokens > 0
