@@ -122,8 +122,7 @@ async def test_leaving_a_stream_early_cancels_its_handler(open_house: Open) -> N
         async for answer in house.stub.EchoMany(text("")):
             assert answer.text == "first"
             break
-    gc.collect()
-    await asyncio.wait_for(watched.ended.wait(), 2)
+    await until(lambda: _is_collected(watched), within_s=5, every_s=0.05, what="its handler's end")
 
 
 async def test_dropping_a_stream_cancels_its_handler(open_house: Open) -> None:
@@ -135,11 +134,12 @@ async def test_dropping_a_stream_cancels_its_handler(open_house: Open) -> None:
         await asyncio.wait_for(watched.began.wait(), 5)
         del stream
 
-    def collected() -> bool:
-        gc.collect()  # what the last read left may hold it for a turn of the loop or two
-        return watched.ended.is_set()
+    await until(lambda: _is_collected(watched), within_s=5, every_s=0.05, what="its handler's end")
 
-    await until(collected, within_s=5, every_s=0.05, what="its handler's end")
+
+def _is_collected(watched: Watched) -> bool:
+    gc.collect()  # what the last read left may hold the stream for a turn of the loop or two
+    return watched.ended.is_set()
 
 
 async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(open_house: Open) -> None:
