@@ -7,10 +7,12 @@ write to them succeeds. Books that are there and full are not away: who fills th
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Reason, StoreUnavailable, Unavailable
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
@@ -23,6 +25,13 @@ class StandbyTerms:
 
     replicas: int = 1
     most_s: float = 300.0
+
+
+class BooksAway(StoreUnavailable):
+    """The shared books are away: go on alone, or pass it on to who asked."""
+
+    def __init__(self) -> None:
+        super().__init__("books")
 
 
 class Presence:
@@ -38,10 +47,20 @@ class Presence:
     def away(self) -> bool:
         return self._since is not None
 
-    def left(self, error: StoreUnavailable) -> None:
-        """A call found the books away. Raises the error again if they are there, and only can't take it."""
-        if not error.away:
-            raise error
+    async def ask(self, books: Callable[[], Awaitable[T]]) -> T:
+        """What the books answer. Raises BooksAway, and at once while it is known; of books that are there and only can't take
+        it, what they said."""
+        if self._since is not None:
+            raise BooksAway
+        try:
+            return await books()
+        except StoreUnavailable as error:
+            if not error.away:
+                raise
+        self._left()
+        raise BooksAway
+
+    def _left(self) -> None:
         if self._since is None:
             self._since = self._clock.monotonic()
             extra = {"replicas": self.terms.replicas, "seconds_at_most": self.terms.most_s}

@@ -7,12 +7,11 @@ the shared books gave, is kept in SQL and entered when they are back; the ledger
 """
 
 import logging
-from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
 
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import StoreUnavailable, TenantryError
+from tenantry.kit.errors import TenantryError
 from tenantry.kit.owner import Platform, Tenant
 from tenantry.quota import keys
 from tenantry.quota.entries import (
@@ -30,10 +29,9 @@ from tenantry.quota.entries import (
     estimate_of,
 )
 from tenantry.quota.holds import Holds, Terms
-from tenantry.quota.presence import Presence, closed
+from tenantry.quota.presence import BooksAway, Presence, closed
 from tenantry.quota.store import Books, LateSettlements
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOCAL = "loc_"
@@ -72,28 +70,16 @@ class Standby:
         self._put_aside = 0
 
     async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
-        if not self._presence.away:
-            try:
-                return await self._books.reserve(owner, ask, demand)
-            except StoreUnavailable as error:
-                self._presence.left(error)
-        self._presence.check_time()
-        shared = share_of(demand, self._presence.terms.replicas)
-        if shared is None:
-            raise closed("the books are away, and what is left of a day's or month's budget is not known without them")
-        if self._put_aside >= MOST_LATE:
-            return OutboxFull()
-        local = replace(ask, reservation=LOCAL + ask.reservation.partition("_")[2])
-        names = (keys.nonce_field(owner, ask.nonce), keys.outputs_field(owner, ask.model))
-        held = self._alone.reserve(self._now_us(), *names, local, shared)
-        await self._put_estimates_aside()
-        return replace(held, under=shared) if isinstance(held, Refused) else held
+        try:
+            return await self._presence.ask(lambda: self._books.reserve(owner, ask, demand))
+        except BooksAway:
+            return self._reserve_alone(owner, ask, demand)
 
     async def renew(
         self, owner: Tenant, reservation: str, output_tokens: int, demand: Demand | None
     ) -> Renewed | Refused | None:
         if not reservation.startswith(LOCAL):
-            return await self._noticing(self._books.renew(owner, reservation, output_tokens, demand))
+            return await self._presence.ask(lambda: self._books.renew(owner, reservation, output_tokens, demand))
         shared = demand and share_of(demand, self._presence.terms.replicas)
         renewed = self._alone.renew(self._now_us(), reservation, output_tokens, shared)
         return replace(renewed, under=shared) if isinstance(renewed, Refused) else renewed
@@ -101,29 +87,27 @@ class Standby:
     async def commit(self, owner: Tenant, model: str, settled: Settled) -> bool:
         if settled.reservation.startswith(LOCAL):
             self._settle_alone(settled)
-        if not self._presence.away:
-            try:
-                return await self._books.commit(owner, model, settled)
-            except StoreUnavailable as error:
-                self._presence.left(error)
-        return await self._put_aside_one(settled)
+        try:
+            return await self._presence.ask(lambda: self._books.commit(owner, model, settled))
+        except BooksAway:
+            return await self._put_aside_one(settled)
 
     async def release(self, owner: Tenant, reservation: str) -> bool:
         if reservation.startswith(LOCAL):
             return self._alone.release(self._now_us(), reservation)
-        return await self._noticing(self._books.release(owner, reservation))
+        return await self._presence.ask(lambda: self._books.release(owner, reservation))
 
     async def use(self, owner: Tenant, demand: Demand) -> tuple[tuple[Used, ...], ...]:
-        return await self._noticing(self._books.use(owner, demand))
+        return await self._presence.ask(lambda: self._books.use(owner, demand))
 
     async def forget(self, owner: Tenant) -> int:
         self._alone.forget(self._now_us(), keys.counters_field(owner))
-        return await self._noticing(self._books.forget(owner))
+        return await self._presence.ask(lambda: self._books.forget(owner))
 
     async def sweep(self, owner: Platform) -> int:
         self._alone.sweep(self._now_us(), _PAGE)
         await self._put_estimates_aside()
-        return 0 if self._presence.away else await self._noticing(self._books.sweep(owner))
+        return 0 if self._presence.away else await self._presence.ask(lambda: self._books.sweep(owner))
 
     async def enter(self) -> None:
         """Enter, for ever, what was put aside by any replica into the books while they are there."""
@@ -140,10 +124,22 @@ class Standby:
         platform = Platform()
         page = await self._late.page(platform, self._clock.now() - ESTIMATES_WAIT_S, _PAGE)
         for settled in page:
-            await self._noticing(self._books.commit(settled.owner, "", settled))
+            await self._presence.ask(partial(self._books.commit, settled.owner, "", settled))
         await self._late.drop(platform, page)
         self._put_aside = max(0, self._put_aside - len(page))
         return len(page) == _PAGE
+
+    def _reserve_alone(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
+        self._presence.check_time()
+        shared = share_of(demand, self._presence.terms.replicas)
+        if shared is None:
+            raise closed("the books are away, and what is left of a day's or month's budget is not known without them")
+        if self._put_aside >= MOST_LATE:
+            return OutboxFull()
+        local = replace(ask, reservation=LOCAL + ask.reservation.partition("_")[2])
+        names = (keys.nonce_field(owner, ask.nonce), keys.outputs_field(owner, ask.model))
+        held = self._alone.reserve(self._now_us(), *names, local, shared)
+        return replace(held, under=shared) if isinstance(held, Refused) else held
 
     def _settle_alone(self, settled: Settled) -> None:
         """Free what it held here, if this replica gave it."""
@@ -154,23 +150,19 @@ class Standby:
             self._alone.outbox.pop()  # what is settled goes its own way
 
     async def _put_estimates_aside(self) -> None:
-        ended, self._alone.outbox = self._alone.outbox, []
-        for one in ended:
-            if isinstance(one.entry, Ask):
-                estimate = estimate_of(one.entry, one.at_us, one.reserved_us, one.output_tokens, one.cost_micros)
-                await self._put_aside_one(estimate)
+        """Holds whose owner went away. Each stays where it is until SQL has it."""
+        while self._alone.outbox:
+            one = self._alone.outbox[0]
+            assert isinstance(one.entry, Ask), "settlements are taken out as they come"
+            await self._put_aside_one(
+                estimate_of(one.entry, one.at_us, one.reserved_us, one.output_tokens, one.cost_micros)
+            )
+            del self._alone.outbox[0]
 
     async def _put_aside_one(self, settled: Settled) -> bool:
         new = await self._late.put(settled.owner, settled)
         self._put_aside += new
         return new
-
-    async def _noticing(self, work: Awaitable[T]) -> T:
-        try:
-            return await work
-        except StoreUnavailable as error:
-            self._presence.left(error)
-            raise
 
     def _now_us(self) -> int:
         return self._clock.now_ns() // 1000

@@ -4,12 +4,11 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import StoreUnavailable
 from tenantry.kit.owner import Owner
 from tenantry.quota.calls import count
 from tenantry.quota.entries import CallLimit
 from tenantry.quota.gcra import Bucket
-from tenantry.quota.presence import Presence
+from tenantry.quota.presence import BooksAway, Presence
 from tenantry.quota.store import CallCounters
 
 MOST_OWNERS = 10_000
@@ -26,11 +25,10 @@ class StandbyCalls:
         self._alone: OrderedDict[Owner, Bucket] = OrderedDict()
 
     async def count(self, owner: Owner, calls: int, limit: CallLimit) -> int:
-        if not self._presence.away:
-            try:
-                return await self._counters.count(owner, calls, limit)
-            except StoreUnavailable as error:
-                self._presence.left(error)
+        try:
+            return await self._presence.ask(lambda: self._counters.count(owner, calls, limit))
+        except BooksAway:
+            pass
         self._presence.check_time()
         replicas = self._presence.terms.replicas
         shared = replace(

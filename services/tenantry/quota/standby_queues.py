@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tenantry.kit.clock import Clock
-from tenantry.kit.errors import StoreUnavailable
 from tenantry.kit.ids import new_id
 from tenantry.kit.owner import Platform, Pool
-from tenantry.quota.presence import Presence, closed
+from tenantry.quota.presence import BooksAway, Presence, closed
 from tenantry.quota.slot import Answer, Call, Gone, Granted, How, News, PoolSettings, QueueTerms, Row, Said, Use
 from tenantry.quota.store_queue import Progress, Queues
 from tenantry.quota.vtc import Queue
@@ -33,12 +32,10 @@ class StandbyQueues:
         self._alone: dict[Pool, Queue] = {}
 
     async def acquire(self, owner: Pool, call: Call, settings: PoolSettings) -> Said[Answer]:
-        if not self._presence.away:
-            try:
-                return await self._queues.acquire(owner, call, settings)
-            except StoreUnavailable as error:
-                self._presence.left(error)
-        self._presence.check_time()
+        try:
+            return await self._presence.ask(lambda: self._queues.acquire(owner, call, settings))
+        except BooksAway:
+            self._presence.check_time()
         return self._say(owner, lambda queue, now_us: queue.acquire(now_us, call, self._share(settings)))
 
     async def release(
@@ -86,42 +83,35 @@ class StandbyQueues:
         return await self._either(lambda: self._queues.sweep(owner, most, settings), owner, alone)
 
     async def watch(self, owner: Pool, tenant: str, settings: PoolSettings) -> tuple[Use, Sequence[Row]]:
-        return await self._queues.watch(owner, tenant, settings)
+        return await self._presence.ask(lambda: self._queues.watch(owner, tenant, settings))
 
     async def news(self, owner: Pool, after: str) -> tuple[str, Sequence[News]]:
         """Alone there is none: what a call did, its own replica was told."""
-        return (after, ()) if self._presence.away else await self._noticing(self._queues.news(owner, after))
+        if self._presence.away:
+            return after, ()
+        return await self._presence.ask(lambda: self._queues.news(owner, after))
 
     async def remember(self, owner: Pool) -> None:
         if not self._presence.away:
-            await self._noticing(self._queues.remember(owner))
+            await self._presence.ask(lambda: self._queues.remember(owner))
 
     async def pools(self, owner: Platform, after: str, most: int) -> Sequence[Pool]:
-        return await self._queues.pools(owner, after, most)
+        return await self._presence.ask(lambda: self._queues.pools(owner, after, most))
 
     async def due(self, owner: Platform) -> Sequence[Pool]:
         if self._presence.away:
             return list(self._alone)
         # What was kept alone is counted by the shared books again.
         self._alone.clear()
-        return await self._noticing(self._queues.due(owner))
+        return await self._presence.ask(lambda: self._queues.due(owner))
 
     async def _either(
         self, shared: Callable[[], Awaitable[Said[T]]], owner: Pool, alone: Callable[[Queue, int], T]
     ) -> Said[T]:
-        if not self._presence.away:
-            try:
-                return await shared()
-            except StoreUnavailable as error:
-                self._presence.left(error)
-        return self._say(owner, alone)
-
-    async def _noticing(self, work: Awaitable[T]) -> T:
         try:
-            return await work
-        except StoreUnavailable as error:
-            self._presence.left(error)
-            raise
+            return await self._presence.ask(shared)
+        except BooksAway:
+            return self._say(owner, alone)
 
     def _say(self, owner: Pool, do: Callable[[Queue, int], T]) -> Said[T]:
         queue = self._alone.get(owner)
