@@ -35,10 +35,11 @@ T = TypeVar("T")
 
 
 def _script(name: str, flags: str) -> Script:
-    """A script with the rules before it. Its flags are for Redis: whether it writes, and may when memory is full."""
+    """A script with the pool's state and the rules before it. Its flags are for Redis: whether it writes, and may when memory
+    is full."""
     folder = resources.files("tenantry.quota").joinpath("scripts")
-    rules, own = (folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("queue", f"queue_{name}"))
-    return Script(f"queue_{name}", f"#!lua{f' flags={flags}' if flags else ''}\n{rules}\n{own}")
+    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("queue_state", "queue", f"queue_{name}")]
+    return Script(f"queue_{name}", f"#!lua{f' flags={flags}' if flags else ''}\n" + "\n".join(parts))
 
 
 ACQUIRE = _script("acquire", "")

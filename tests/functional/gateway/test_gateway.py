@@ -191,14 +191,17 @@ async def test_a_client_that_goes_while_its_hold_is_made_leaves_none(house: Hous
 
 
 async def test_many_who_ask_the_same_cause_one_call_of_the_model(house: House) -> None:
+    # The embedder is loaded by the first search; a cache whose answers are late for that is passed over, as it should be.
+    await answer(house, house.globex)
     house.director.held = True
     leader = await begin(house, house.acme)
     others = [asyncio.create_task(answer(house, house.acme)) for _ in range(20)]
     await until(lambda: waits(house), within_s=30)
     house.director.go.set()
     texts = {one.text for one in await asyncio.gather(leader, *others)}
-    assert texts == {"It is 45 days [1]."} and len(house.director.asked) == 1
-    assert len(await house.settled(21)) == 21
+    assert texts == {"It is 45 days [1]."}
+    assert house.director.tenants == [house.globex.tenant, house.acme.tenant]
+    assert len(await house.settled(22)) == 22
 
 
 async def test_a_failed_model_is_an_error_and_what_was_used_is_settled(house: House) -> None:

@@ -1,5 +1,5 @@
 -- Take a place, and with it the capacity if it is the call's turn. Refused while memory is full.
--- ARGV    1-11 as in queue.lua, 12 ticket, 13 organisation, 14 tenant, 15 weight, 16 most running, 17 priority, 18 input
+-- ARGV    1-11 as in queue_state.lua, 12 ticket, 13 organisation, 14 tenant, 15 weight, 16 most running, 17 priority, 18 input
 --         tokens, 19 most output tokens, 20 longest wait in microseconds, or 0
 -- RESULT  {now, epoch, news, 1, end} | {…, 2, place, wait} | {…, 3, wait}: dropped | {…, 4}: gone | {…, 5, wait}: late |
 --         {…, 6}: larger than the pool

@@ -1,5 +1,5 @@
 -- Where calls stand.
--- ARGV    1-11 as in queue.lua, then for each call two: ticket, tenant
+-- ARGV    1-11 as in queue_state.lua, then for each call two: ticket, tenant
 -- RESULT  {now, epoch, news, {1, end} | {2, place, wait} | {3} dropped | {4} gone, for each call}
 local found = {}
 for at = 12, #ARGV, 2 do

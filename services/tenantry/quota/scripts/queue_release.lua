@@ -1,6 +1,6 @@
 -- A call ended, or does not want its place any more; what fits then is granted.
--- ARGV    1-11 as in queue.lua, 12 ticket, 13 tenant, 14 output tokens, below 0 if nobody knows, 15 ok, throttled or failed,
---         16 microseconds of Retry-After
+-- ARGV    1-11 as in queue_state.lua, 12 ticket, 13 tenant, 14 output tokens, below 0 if nobody knows, 15 ok, throttled or
+--         failed, 16 microseconds of Retry-After
 -- RESULT  {now, epoch, news, 0 or 1 for known}
 local ticket, output, how = vtc.known(ARGV[12], ARGV[13]), tonumber(ARGV[14]), ARGV[15]
 if ticket then

@@ -1,5 +1,5 @@
 -- Charge the output of many running calls since the last time, and move the ends of their leases and of waiting calls' places.
--- ARGV    1-11 as in queue.lua, then for each call three: ticket, tenant, output tokens so far
+-- ARGV    1-11 as in queue_state.lua, then for each call three: ticket, tenant, output tokens so far
 -- RESULT  {now, epoch, news, the end of each, 0 for one that is gone, ...}
 local ends = {}
 for at = 12, #ARGV, 3 do

@@ -1,5 +1,5 @@
 -- Look at what has ended, and grant what fits, for pools that no call looks at. A pool of which nothing is left is forgotten.
--- ARGV    1-11 as in queue.lua, 12 how many at most
+-- ARGV    1-11 as in queue_state.lua, 12 how many at most
 -- RESULT  {now, epoch, news, how many were looked at, 1 if the pool is forgotten}
 local swept = vtc.sweep(tonumber(ARGV[12]))
 vtc.finish()

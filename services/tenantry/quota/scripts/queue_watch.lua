@@ -1,5 +1,5 @@
 -- What runs and waits in a pool: of one tenant, or of the tenants with the longest backlogs and of some that only run.
--- ARGV    1-11 as in queue.lua, 12 tenant, empty for all, 13 how many at most
+-- ARGV    1-11 as in queue_state.lua, 12 tenant, empty for all, 13 how many at most
 -- RESULT  {now, epoch, news, {in use, room, waiting}, {tenant, running, waiting, weight, share in millionths, wait}, ...}
 local most, names, seen = tonumber(ARGV[13]), {}, {}
 
