@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 
 from tenantry.kit.errors import PermissionDenied, Reason
-from tenantry.kit.mac import mac as made
+from tenantry.kit.mac import mac_of_list
 
 _PURPOSE = "tenantry.quota.lease.1"
 
@@ -23,7 +23,7 @@ class Lease:
 
 
 def mac_of(lease: Lease, reservation: str, tenant: str, secret: bytes) -> bytes:
-    """HMAC-SHA-256 over the fields, each with its length before it: no two lists of fields are written the same."""
+    """HMAC-SHA-256 over the fields."""
     texts = (
         _PURPOSE,
         reservation,
@@ -36,8 +36,7 @@ def mac_of(lease: Lease, reservation: str, tenant: str, secret: bytes) -> bytes:
         str(lease.max_output_tokens),
         str(lease.priority),
     )
-    fields = [text.encode() for text in texts]
-    return made(secret, b"".join([b"%d:%b" % (len(field), field) for field in fields]))
+    return mac_of_list(secret, texts)
 
 
 def check(lease: Lease, mac: bytes, reservation: str, tenant: str, secret: bytes) -> None:

@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 
 from tenantry.kit.errors import PermissionDenied, Reason
-from tenantry.kit.mac import mac as made
+from tenantry.kit.mac import mac_of_list
 
 _PURPOSE = "tenantry.quota.receipt.1"
 
@@ -24,7 +24,7 @@ class Receipt:
 
 
 def mac_of(receipt: Receipt, secret: bytes) -> bytes:
-    """HMAC-SHA-256 over the fields, each with its length before it: no two lists of fields are written the same."""
+    """HMAC-SHA-256 over the fields."""
     texts = (
         _PURPOSE,
         receipt.reservation,
@@ -36,8 +36,7 @@ def mac_of(receipt: Receipt, secret: bytes) -> bytes:
         str(receipt.held_tokens),
         str(receipt.reserved_us),
     )
-    fields = [text.encode() for text in texts]
-    return made(secret, b"".join([b"%d:%b" % (len(field), field) for field in fields]))
+    return mac_of_list(secret, texts)
 
 
 def check(receipt: Receipt, mac: bytes, secret: bytes, tenant: str) -> None:
