@@ -63,8 +63,8 @@ class Presence:
     def _left(self) -> None:
         if self._since is None:
             self._since = self._clock.monotonic()
-            extra = {"replicas": self.terms.replicas, "seconds_at_most": self.terms.most_s}
-            log.warning("the books are away; this replica gives its share of every limit", extra=extra)
+            words = "the books are away; this replica gives 1/%d of every limit, for %g s at most; start them again"
+            log.warning(words, self.terms.replicas, self.terms.most_s)
 
     def check_time(self) -> None:
         """Refuse what was to be admitted alone when that has gone on for too long."""
@@ -81,7 +81,7 @@ class Presence:
                 await self._probe()
             except StoreUnavailable:
                 continue
-            log.warning("the books are back", extra={"seconds": round(self._clock.monotonic() - self._since, 1)})
+            log.warning("the books are back after %.1f s", self._clock.monotonic() - self._since)
             self._since = None
 
 
