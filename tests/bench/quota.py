@@ -23,7 +23,7 @@ from tenantry.kit import call
 from tenantry.kit.assertion import sign_assertion
 from tenantry.kit.caller import Caller
 from tenantry.kit.errors import ResourceExhausted, TenantryError
-from tenantry.kit.host import Hosted
+from tenantry.kit.host import Hosted, spare_the_collector
 from tenantry.kit.redis import Script, connect
 from tenantry.quota import server
 from tenantry.quota.limit_rules import MOST
@@ -140,7 +140,10 @@ async def throughput(state: Path, rooms: list[Served], url: str, report: Report,
 async def added(state: Path, url: str, report: Report, seconds: float) -> None:
     """What it adds where quota and its caller are in one process."""
     settings = Settings(url, f"sqlite:///{state}/quota.db", state / "quota.key")
-    async with served(Hosted("quota", server.build, settings), state=state, kind="inprocess") as room:
+    async with served(
+        Hosted("quota", server.build, settings), state=state, kind="inprocess", trace_ratio=0.01
+    ) as room:
+        spare_the_collector()
         tenant = Tenant([room])
         await tenant.onboard(**_WIDE)
         with room.calling(tenant.caller):

@@ -6,7 +6,6 @@ standard input ends.
 """
 
 import asyncio
-import gc
 import json
 import secrets
 import sys
@@ -32,7 +31,7 @@ from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
 from tenantry.api.quota.v1.queue_service_pb2_grpc import FairQueueServiceStub
 from tenantry.api.quota.v1.reservation_service_pb2_grpc import ReservationServiceStub
 from tenantry.kit import call, telemetry
-from tenantry.kit.host import Host, Hosted
+from tenantry.kit.host import Host, Hosted, spare_the_collector
 from tenantry.kit.server import Registry
 from tenantry.quota import server
 from tenantry.quota.settings import Settings
@@ -168,10 +167,7 @@ async def _serve(books: str, state: Path, name: str) -> None:
     settings = Settings(books, f"sqlite:///{state}/quota.db", state / "quota.key")
     hosted = Hosted("quota", server.build, settings)
     async with served(hosted, state=state / name, kind="network", max_concurrent_calls=MOST_CALLS) as room:
-        # As every process of the mesh does when it has started.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        spare_the_collector()
         print(json.dumps({"address": room.host.mesh, "key": room.key.private_bytes_raw().hex()}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tenantry.kit.clock import SystemClock
-from tenantry.kit.host import Host, Hosted
+from tenantry.kit.host import Host, Hosted, spare_the_collector
 from tenantry.kit.server import Registry
 from tenantry.quota import server
 from tenantry.quota.settings import Settings
@@ -64,10 +65,11 @@ def _run(settings: Settings, state: Path, ready: Connection, skew_s: float) -> N
     now_ns = time.time_ns
     SystemClock.now = lambda self: time.time() + skew_s  # the one thing that is faked
     SystemClock.now_ns = lambda self: now_ns() + int(skew_s * 1e9)
-    asyncio.run(_serve(settings, state, ready))
+    uvloop.run(_serve(settings, state, ready))
 
 
 async def _serve(settings: Settings, state: Path, ready: Connection) -> None:
     async with served(Hosted("quota", server.build, settings), state=state, kind="network") as room:
+        spare_the_collector()
         ready.send((room.host.mesh, room.key.private_bytes_raw()))
         await asyncio.Event().wait()

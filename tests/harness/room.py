@@ -97,6 +97,7 @@ async def served(
     otlp_metrics_endpoint: str = "",
     tls: Path | None = None,
     max_concurrent_calls: int = 4_096,
+    trace_ratio: float = 1.0,
 ) -> AsyncIterator[Served]:
     """Serves rooms whose tokens and assertions are signed by a key of the test's own."""
     key = Ed25519PrivateKey.generate()
@@ -113,6 +114,7 @@ async def served(
         otlp_metrics_endpoint=otlp_metrics_endpoint,
         tls=tls,
         max_concurrent_calls=max_concurrent_calls,
+        trace_ratio=trace_ratio,
     )
 
     async def keys() -> Mapping[str, bytes]:

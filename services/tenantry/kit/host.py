@@ -93,11 +93,11 @@ async def _until_signal(hosted: Sequence[Hosted], settings: MeshSettings) -> Non
     # Listening for signals from the start: one that comes early ends the process as it ends it later.
     stopped = asyncio.create_task(until_stopped())
     async with hosting(hosted, settings):
-        _spare_the_collector()
+        spare_the_collector()
         await stopped
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What is there at start stays: looking through it again and again is a twentieth of a request's time, and a pause of
     a tenth of a second now and then. Cycles of requests are still collected, in larger portions."""
     gc.collect()

@@ -43,6 +43,8 @@ class Server:
     async def replies(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         """What the server answers to each, in one trip: errors are values, since a cluster's may say where to go."""
         link = await self._link()
+        if len(commands) == 1:  # nearly all are, and gathering one costs as much as sending it
+            return [await link.send(*commands[0])]
         return await asyncio.gather(*(link.send(*command) for command in commands))
 
     async def scan(self, pattern: str, count: int = 500) -> AsyncGenerator[bytes]:

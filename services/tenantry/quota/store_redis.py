@@ -55,16 +55,14 @@ class RedisBooks:
         self.grown: set[int] = set()
 
     async def reserve(self, owner: Tenant, ask: Ask, demand: Demand) -> Held | Refused | OutboxFull:
-        names = (
-            keys.nonce_field(owner, ask.nonce),
-            keys.outputs_field(owner, ask.model),
-            ask.reservation,
-            write_ask(ask),
-        )
+        written = write_ask(ask)
+        names = (keys.nonce_field(owner, ask.nonce), keys.outputs_field(owner, ask.model), ask.reservation, written)
         amounts = (ask.input_tokens, ask.max_output_tokens, ask.input_price, ask.output_price)
         match await self._run(RESERVE, owner, *names, *amounts, write_demand(demand)):
             case [b"held", text, reserved_us, ends_us, output_tokens, warnings]:
-                return Held(read_ask(text), reserved_us, ends_us, output_tokens, _warnings(warnings))
+                # Another one's text: the nonce came before, and what it held then is held.
+                held = ask if text == written else read_ask(text)
+                return Held(held, reserved_us, ends_us, output_tokens, _warnings(warnings))
             case [b"refused", limits, warnings]:
                 return _refused(limits, warnings)
             case _:

@@ -1,6 +1,7 @@
 """What each tier may use, where a tenant has no limits of its own; and the ranges of limits."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from tenantry.kit.errors import InvalidArgument
 from tenantry.quota.entries import CallLimit, Limits
@@ -25,6 +26,7 @@ _CALLS_A_REQUEST = 2
 LEAST = "free"
 
 
+@lru_cache(maxsize=4_096)
 def limits_of(tier: str, overrides: Limits) -> Limits:
     """A tenant's limits as they apply: its own, and the tier's where its own are 0."""
     return laid_over(overrides, TIERS.get(tier, TIERS[LEAST]))
