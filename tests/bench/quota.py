@@ -140,9 +140,7 @@ async def throughput(state: Path, rooms: list[Served], url: str, report: Report,
 async def added(state: Path, url: str, report: Report, seconds: float) -> None:
     """What it adds where quota and its caller are in one process."""
     settings = Settings(url, f"sqlite:///{state}/quota.db", state / "quota.key")
-    async with served(
-        Hosted("quota", server.build, settings), state=state, kind="inprocess", trace_ratio=0.01
-    ) as room:
+    async with served(Hosted("quota", server.build, settings), state=state, kind="inprocess", trace_ratio=0.01) as room:
         spare_the_collector()
         tenant = Tenant([room])
         await tenant.onboard(**_WIDE)

@@ -10,14 +10,14 @@ from dataclasses import replace
 from tenantry.kit.errors import Reason, ResourceExhausted
 from tenantry.kit.owner import Organisation, Owner, Tenant
 from tenantry.quota import gcra
-from tenantry.quota.entries import NO_OVERRIDES, CallLimit, TenantLimits
+from tenantry.quota.counted_ahead import CountedAhead
+from tenantry.quota.entries import NO_OVERRIDES, CallLimit, Counted, TenantLimits
 from tenantry.quota.gcra import NEVER, Bucket
-from tenantry.quota.store import CallCounters
 from tenantry.quota.tiers import ADMINISTRATORS, LEAST, calls_of
 
 
-def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit) -> tuple[Bucket, int]:
-    """The bucket with the calls, and 0; or, when they don't fit, the bucket as it was and how many microseconds to wait.
+def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit, ahead: int = 0) -> tuple[Bucket, Counted]:
+    """The bucket with the calls and with those counted ahead; or, when the calls don't fit, the bucket as it was.
 
     One that has leaked at the rate it was filled at is forgotten, so that none is kept without end.
     """
@@ -25,20 +25,23 @@ def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit) -> tuple[Bu
         bucket = Bucket(bucket.at_us, limit.calls_per_minute)
     leaked = gcra.leak(bucket, now_us, limit.calls_per_minute)
     wait_us = gcra.wait_us(leaked, calls, limit.burst)
-    return (bucket, wait_us) if wait_us else (gcra.take(replace(leaked, closed=True), 0, calls), 0)
+    if wait_us:
+        return bucket, Counted(wait_us)
+    more = min(ahead, (gcra.available(leaked, limit.burst) - calls) // 2)
+    return gcra.take(replace(leaked, closed=True), 0, calls + more), Counted(0, more)
 
 
 class Calls:
     """`find` gives a tenant's limits from memory."""
 
-    def __init__(self, counters: CallCounters, find: Callable[[str], Awaitable[TenantLimits | None]]) -> None:
-        self._counters = counters
+    def __init__(self, counted: CountedAhead, find: Callable[[str], Awaitable[TenantLimits | None]]) -> None:
+        self._counted = counted
         self._find = find
 
     async def admit(self, owner: Owner, calls: int = 1) -> None:
         """Count so many calls of the owner's; ResourceExhausted says when they would be admitted."""
         limit = await self._limit(owner)
-        wait_us = await self._counters.count(owner, calls, limit)
+        wait_us = await self._counted.count(owner, calls, limit)
         if wait_us:
             raise _refusal(owner, wait_us, limit)
 

@@ -51,6 +51,15 @@ class CallLimit:
     burst: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What became of calls that entered: 0 if they were counted, else microseconds to wait (NEVER: they can't ever be); and how
+    many more were counted ahead."""
+
+    wait_us: int
+    ahead: int = 0
+
+
 NO_OVERRIDES = Limits()
 
 

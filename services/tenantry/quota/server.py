@@ -23,6 +23,7 @@ from tenantry.kit.server import Room
 from tenantry.kit.sql import Database, migrate
 from tenantry.quota import store_sql_pools
 from tenantry.quota.calls import Calls
+from tenantry.quota.counted_ahead import CountedAhead
 from tenantry.quota.entries import Rules, TenantLimits
 from tenantry.quota.in_force import InForce
 from tenantry.quota.keys import BUCKETS
@@ -91,7 +92,8 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms)
         watching = Watching(queues, remembered.get, pools.settings, clock)
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
-        calls = Calls(StandbyCalls(RedisCallCounters(connection), presence, clock), remembered.get)
+        counters = StandbyCalls(RedisCallCounters(connection), presence, clock)
+        calls = Calls(CountedAhead(counters, clock), remembered.get)
         telemetry.meter.create_observable_gauge(
             "tenantry.quota.books_away",
             [lambda _: [Observation(int(presence.away))]],

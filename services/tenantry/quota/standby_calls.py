@@ -6,7 +6,7 @@ from dataclasses import replace
 from tenantry.kit.clock import Clock
 from tenantry.kit.owner import Owner
 from tenantry.quota.calls import count
-from tenantry.quota.entries import CallLimit
+from tenantry.quota.entries import CallLimit, Counted
 from tenantry.quota.gcra import Bucket
 from tenantry.quota.presence import BooksAway, Presence
 from tenantry.quota.store import CallCounters
@@ -24,9 +24,9 @@ class StandbyCalls:
         self._clock = clock
         self._alone: OrderedDict[Owner, Bucket] = OrderedDict()
 
-    async def count(self, owner: Owner, calls: int, limit: CallLimit) -> int:
+    async def count(self, owner: Owner, calls: int, limit: CallLimit, ahead: int = 0) -> Counted:
         try:
-            return await self._presence.ask(lambda: self._counters.count(owner, calls, limit))
+            return await self._presence.ask(lambda: self._counters.count(owner, calls, limit, ahead))
         except BooksAway:
             pass
         self._presence.check_time()
@@ -36,8 +36,8 @@ class StandbyCalls:
         )
         now_us = self._clock.now_ns() // 1000
         known = self._alone.get(owner, Bucket(now_us, shared.calls_per_minute))
-        self._alone[owner], wait_us = count(known, now_us, calls, shared)
+        self._alone[owner], counted = count(known, now_us, calls, shared)
         self._alone.move_to_end(owner)
         if len(self._alone) > MOST_OWNERS:
             self._alone.popitem(last=False)
-        return wait_us
+        return counted

@@ -8,6 +8,7 @@ from tenantry.quota.entries import (
     Ask,
     Batch,
     CallLimit,
+    Counted,
     Demand,
     Held,
     OutboxFull,
@@ -79,8 +80,8 @@ class LateSettlements(Protocol):
 class CallCounters(Protocol):
     """How many calls entered, in counters that nothing else counts in."""
 
-    async def count(self, owner: Owner, calls: int, limit: CallLimit) -> int:
-        """Count the calls, all or none; microseconds to wait: 0 if they were counted, NEVER if they can't ever be."""
+    async def count(self, owner: Owner, calls: int, limit: CallLimit, ahead: int = 0) -> Counted:
+        """Count the calls, all or none; and, of `ahead` more, those that take no more than half of the room that is left."""
         ...
 
 

@@ -3,7 +3,7 @@
 from tenantry.kit.owner import Owner
 from tenantry.kit.redis import Redis, Script
 from tenantry.quota import keys
-from tenantry.quota.entries import CallLimit
+from tenantry.quota.entries import CallLimit, Counted
 
 COUNT = Script.load("tenantry.quota.scripts", "calls")
 
@@ -14,8 +14,7 @@ class RedisCallCounters:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def count(self, owner: Owner, calls: int, limit: CallLimit) -> int:
-        _now_us, wait_us = await self._redis.run(
-            COUNT, [keys.calls_key(owner)], (calls, limit.calls_per_minute, limit.burst)
-        )
-        return wait_us
+    async def count(self, owner: Owner, calls: int, limit: CallLimit, ahead: int = 0) -> Counted:
+        args = (calls, limit.calls_per_minute, limit.burst, ahead)
+        _now_us, *counted = await self._redis.run(COUNT, [keys.calls_key(owner)], args)
+        return Counted(*counted)
