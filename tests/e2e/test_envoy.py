@@ -3,10 +3,8 @@
 docs/EDGE.md lists those.
 """
 
-import contextlib
 import os
 import secrets
-import selectors
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,14 +23,13 @@ from tenantry.api.insight.v1 import usage_service_pb2 as usage_pb
 from tenantry.api.insight.v1.usage_service_pb2_grpc import UsageServiceStub
 from tenantry.api.quota.v1 import limit_service_pb2 as limit_pb
 from tenantry.api.quota.v1.limit_service_pb2_grpc import LimitServiceStub
-from tenantry.cli.envoy.settings import CONNECTIONS, JSON_BYTES
+from tenantry.cli.envoy.settings import Bounds
 from tenantry.kit import call
 from tenantry.kit.owner import Tenant
 from tenantry.kit.status import DETAILS
 from tenantry.quota.tiers import CALLS
 from tests.attack.mesh.contracts import request_for, rpcs
 from tests.e2e.conftest import Client, register
-from tests.harness import http2
 from tests.harness.calls import use_up_now
 from tests.harness.envoy import Envoy, edge_token, envoy_beside
 from tests.harness.mesh import RunningMesh, TenantKeys, running_mesh, stub_of
@@ -109,14 +106,18 @@ def heard(error: Any) -> Refusal:
     trailing = dict(error.trailing_metadata() or ())
     raw = trailing.get(DETAILS)
     status = status_pb2.Status.FromString(raw) if raw else status_pb2.Status(message=error.details() or "")
+    assert not raw or (status.message == error.details() and status.code == error.code().value[0])
+    return refusal_of(status, error.code().name, call.REQUEST_ID in trailing)
+
+
+def refusal_of(status: status_pb2.Status, code: str, identified: bool) -> Refusal:
     details: list[str] = []
     for detail in status.details:
         if detail.type_url.endswith((".RetryInfo", ".RequestInfo")):
             details.append(detail.type_url)
         else:
             details.append(detail.SerializeToString(deterministic=True).hex())
-    assert not raw or (status.message == error.details() and status.code == error.code().value[0])
-    return Refusal(error.code().name, status.message, tuple(details), call.REQUEST_ID in trailing)
+    return Refusal(code, status.message, tuple(details), identified)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +253,7 @@ def test_a_message_above_40_mb_is_refused_by_gRPC_with_envoy_and_without(doors: 
 
 
 def test_a_json_message_that_is_too_large_is_refused_with_the_limit(doors: Doors) -> None:
-    body = {"query": {"question": "x" * JSON_BYTES}}
+    body = {"query": {"question": "x" * Bounds().json_bytes}}
     headers = {"Authorization": f"Bearer {doors.own.key}"}
     refused = httpx.post(f"http://{doors.envoy.http}{GENERATE}", json=body, headers=headers, timeout=20)
     assert refused.status_code == 400 and refused.json()["code"] == 3, refused.text
@@ -278,17 +279,6 @@ async def test_a_clients_deadline_reaches_the_service_as_a_deadline(
 
     await until(lambda: bool(outcomes()), within_s=20, every_s=0.2, what="an entry")
     assert outcomes() == [usage_pb2.OUTCOME_DEADLINE]
-
-
-async def test_a_connection_more_than_it_takes_is_closed_and_the_others_go_on(doors: Doors, tmp_path: Path) -> None:
-    with envoy_beside(doors.mesh, tmp_path / "envoy") as envoy, grpc.insecure_channel(envoy.grpc) as channel:
-        assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
-        with contextlib.ExitStack() as idle, selectors.DefaultSelector() as closed:
-            for _ in range(CONNECTIONS):  # with the channel's, one too many; its threads take them in any order
-                closed.register(idle.enter_context(http2.connect(envoy.grpc)), selectors.EVENT_READ)
-            await until(lambda: len(closed.select(0)) == 1, what="one connection's end")
-            assert refusal(channel, LIST_PROMPTS, b"", bearer(doors.own.key)) is None
-            assert len(closed.select(0)) == 1
 
 
 def test_a_limit_of_calls_that_is_reached_is_told_alike_and_admits_requests_alike(doors: Doors) -> None:

@@ -1,6 +1,11 @@
-"""Envoy as a second door of a mesh that has kit's own edge: the same services, so that both can be compared."""
+"""Envoy as a second door of a mesh that has kit's own edge: the same services, so that both can be compared.
 
+`python -m tests.harness.envoy BOUNDS` is `tenantry edge` with bounds that a test can reach: a JSON object.
+"""
+
+import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -8,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
 
+from tenantry.cli.envoy.settings import Bounds
 from tenantry.kit.access import EDGE
 from tests.harness.left_out import require
 from tests.harness.mesh import RunningMesh
@@ -42,7 +48,9 @@ class Envoy:
 
 
 @contextlib.contextmanager
-def envoy_beside(mesh: RunningMesh, state: Path, **environment: str) -> Iterator[Envoy]:
+def envoy_beside(
+    mesh: RunningMesh, state: Path, bounds: Bounds | None = None, /, **environment: str
+) -> Iterator[Envoy]:
     """Envoy before the mesh's services, while the block runs; `environment` may say that one is elsewhere."""
     require("envoy")
     state.mkdir(parents=True)
@@ -54,9 +62,9 @@ def envoy_beside(mesh: RunningMesh, state: Path, **environment: str) -> Iterator
         "TENANTRY_EDGE_HTTP_LISTEN": http,
     }
     with (state / "edge.log").open("wb") as log:
-        command = [sys.executable, "-m", "tenantry.cli", "edge"]
+        edge = ["tenantry.cli", "edge"] if bounds is None else [__name__, json.dumps(asdict(bounds))]
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *edge],
             env=os.environ | mesh.environment | own | environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -90,3 +98,16 @@ def _wait_live(envoy: Envoy) -> None:
         if envoy.process.poll() is not None or time.monotonic() > end:
             raise AssertionError(f"Envoy did not start:\n{envoy.log()[-3000:]}")
         time.sleep(0.05)
+
+
+def _run(bounds: Bounds) -> int:
+    from tenantry.cli.edge import envoy_settings
+    from tenantry.cli.envoy.process import run
+    from tenantry.kit.settings import mesh_settings
+
+    own = mesh_settings("gateway")
+    return asyncio.run(run(replace(envoy_settings(own), bounds=bounds), own))
+
+
+if __name__ == "__main__":
+    sys.exit(_run(Bounds(**json.loads(sys.argv[1]))))

@@ -27,8 +27,7 @@ class MeshOutbox:
         call = self._stub.StreamSettledUsage()
         stream = _Stream(call)
         try:
-            # Without cursors: only what comes by this stream is acknowledged in it. A position of an earlier one might lie
-            # after entries that quota's books, restored, have never shown.
+            # Without cursors: what an earlier stream brought and could not acknowledge comes again by this one.
             await call.write(pb.StreamSettledUsageRequest())
             yield stream
         finally:

@@ -263,11 +263,12 @@ def estimate_of(ask: Ask, renewed_us: int, reserved_us: int, output_tokens: int,
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in one bucket's outbox."""
+    """A position in one bucket's outbox, at first its beginning. It means nothing in another epoch: each start or failover of
+    the bucket's server begins one, in which entries that were read may be forgotten and later ones may stand before them."""
 
     bucket: int
-    epoch: str
-    position: str
+    epoch: str = ""
+    position: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def calls_key(owner: Owner) -> str:
 
 
 def schema_key() -> str:
-    """The books' version, number of buckets and epoch."""
+    """The books' version and number of buckets."""
     return redis_key("quota", "schema", Platform())
 
 

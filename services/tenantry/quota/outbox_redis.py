@@ -1,6 +1,12 @@
-"""The outbox in Redis: a stream a bucket, hints for its readers, and the books' schema record."""
+"""The outbox in Redis: a stream a bucket, hints for its readers, and the books' schema record.
 
-import secrets
+Ids of a stream rise, but only within one history of the data: a failover may forget the newest entries, and a primary whose
+clock is behind then gives later entries lower ids. So a cursor's epoch is the history's name, Redis's replication id, which is
+another one after each start and each promotion ("a given history of the dataset":
+https://redis.io/docs/latest/operate/oss_and_stack/management/replication/).
+"""
+
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +21,8 @@ from tenantry.quota.store import ENTRIES_A_BATCH
 SCHEMA_VERSION = 1
 _SCHEMA = Script.load("tenantry.quota.scripts", "schema")
 _HINT = Script.load("tenantry.quota.scripts", "hint")
+_READ = Script.load("tenantry.quota.scripts", "read_outbox")
+_ACKNOWLEDGE = Script.load("tenantry.quota.scripts", "acknowledge")
 
 
 class RedisOutbox:
@@ -24,31 +32,20 @@ class RedisOutbox:
         self._redis = redis
         self._grown = grown
 
-    async def epoch(self, owner: Platform) -> str:
-        """Reads the schema record, or writes it into books that have none, and refuses one that does not fit."""
-        fresh = (SCHEMA_VERSION, keys.BUCKETS, secrets.token_hex(8))
-        version, buckets, epoch = await self._redis.run(_SCHEMA, [keys.schema_key()], fresh)
-        if int(version) > SCHEMA_VERSION:
-            raise _unfit(
-                f"are of version {int(version)}, and this version of Tenantry knows {SCHEMA_VERSION}; start a newer one"
-            )
-        if int(buckets) != keys.BUCKETS:
-            raise _unfit(f"have {int(buckets)} buckets and not {keys.BUCKETS}; the number can't be changed")
-        return epoch.decode()
+    async def read(self, owner: Platform, after: Sequence[Cursor]) -> Sequence[Batch]:
+        reads = (
+            self._redis.run(_READ, [keys.outbox_key(cursor.bucket)], (cursor.epoch, cursor.position, ENTRIES_A_BATCH))
+            for cursor in after
+        )
+        found = zip(after, await asyncio.gather(*reads), strict=True)
+        return [_batch(cursor.bucket, history.decode(), page) for cursor, (history, page) in found if page]
 
-    async def read(self, owner: Platform, after: Mapping[int, str]) -> Sequence[Batch]:
-        commands = [
-            ("XRANGE", keys.outbox_key(bucket), f"({position}" if position else "-", "+", "COUNT", ENTRIES_A_BATCH)
-            for bucket, position in after.items()
-        ]
-        pages = await self._redis.pipeline([("HGET", keys.schema_key(), "epoch"), *commands])
-        epoch = (pages[0] or b"").decode()
-        return [_batch(bucket, epoch, page) for bucket, page in zip(after, pages[1:], strict=True) if page]
-
-    async def acknowledge(self, owner: Platform, positions: Mapping[int, str]) -> None:
-        trims = [("XTRIM", keys.outbox_key(bucket), "MINID", "=", _next(last)) for bucket, last in positions.items()]
-        if trims:
-            await self._redis.pipeline(trims)
+    async def acknowledge(self, owner: Platform, cursors: Sequence[Cursor]) -> None:
+        trims = (
+            self._redis.run(_ACKNOWLEDGE, [keys.outbox_key(cursor.bucket)], (cursor.epoch, _next(cursor.position)))
+            for cursor in cursors
+        )
+        await asyncio.gather(*trims)
 
     async def announce(self, owner: Platform) -> None:
         grown = tuple(self._grown)
@@ -68,9 +65,15 @@ class RedisOutbox:
 
 
 async def check_books(redis: Redis) -> None:
-    """Refuse a Redis that may forget, or whose record does not fit."""
+    """Refuse a Redis that may forget, or whose schema record does not fit; books that have none get one."""
     await require_books(redis)
-    await RedisOutbox(redis, set()).epoch(Platform())
+    version, buckets = map(int, await redis.run(_SCHEMA, [keys.schema_key()], (SCHEMA_VERSION, keys.BUCKETS)))
+    if version > SCHEMA_VERSION:
+        raise _unfit(
+            f"are of version {version}, and this version of Tenantry knows {SCHEMA_VERSION}; start a newer one"
+        )
+    if buckets != keys.BUCKETS:
+        raise _unfit(f"have {buckets} buckets and not {keys.BUCKETS}; the number can't be changed")
 
 
 def _batch(bucket: int, epoch: str, page: Sequence[tuple[bytes, Sequence[bytes]]]) -> Batch:

@@ -32,9 +32,8 @@ class Settlements:
         self._buckets = buckets
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """All that is not acknowledged, then what comes, without end."""
-        sent: dict[int, str] = {}
-        epoch = await self._outbox.epoch(_PLATFORM)
+        """All that is not acknowledged, then what comes, without end. After a failover again all that is not acknowledged."""
+        sent: dict[int, Cursor] = {}
         since = 0
         looked_at_all = -LOOK_AT_ALL_EVERY_S
         while True:
@@ -42,36 +41,28 @@ class Settlements:
             if self._clock.monotonic() - looked_at_all >= LOOK_AT_ALL_EVERY_S:
                 looked_at_all = self._clock.monotonic()
                 grown = range(self._buckets)
-                if (found := await self._outbox.epoch(_PLATFORM)) != epoch:
-                    epoch, since, sent = found, 0, {}  # new books count from the beginning
             async for batch in self._read(grown, sent):
                 yield batch
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def acknowledge(self, cursors: Sequence[Cursor]) -> None:
-        """Delete what the reader has stored. A cursor of other books says nothing about these."""
+        """Delete what the reader has stored. What it has from before a failover it gets again, and acknowledges then."""
         for place, cursor in enumerate(cursors):
             if not 0 <= cursor.bucket < self._buckets:
                 raise InvalidArgument(f"cursors[{place}].bucket", f"is not within 0 and {self._buckets - 1}")
             if _POSITION.fullmatch(cursor.position) is None:
                 raise InvalidArgument(f"cursors[{place}].position", "is not a position that this RPC gave")
-        if not cursors:
-            return
-        epoch = await self._outbox.epoch(_PLATFORM)
-        positions: dict[int, str] = {}
-        for cursor in cursors:
-            if cursor.epoch == epoch and _order(cursor.position) > _order(positions.get(cursor.bucket, "0-0")):
-                positions[cursor.bucket] = cursor.position
-        await self._outbox.acknowledge(_PLATFORM, positions)
+        newest = {(cursor.bucket, cursor.epoch): cursor for cursor in sorted(cursors, key=_order)}
+        await self._outbox.acknowledge(_PLATFORM, list(newest.values()))
 
-    async def _read(self, grown: Collection[int], sent: dict[int, str]) -> AsyncIterator[Batch]:
+    async def _read(self, grown: Collection[int], sent: dict[int, Cursor]) -> AsyncIterator[Batch]:
         """Everything new in these buckets, a few buckets at a time. Behind a full batch there may be more."""
         waiting = list(grown)
         while waiting:
             now, waiting = waiting[:_BUCKETS_AT_ONCE], waiting[_BUCKETS_AT_ONCE:]
-            for batch in await self._outbox.read(_PLATFORM, {bucket: sent.get(bucket, "") for bucket in now}):
+            for batch in await self._outbox.read(_PLATFORM, [sent.get(bucket, Cursor(bucket)) for bucket in now]):
                 yield batch
-                sent[batch.cursor.bucket] = batch.cursor.position
+                sent[batch.cursor.bucket] = batch.cursor
                 if len(batch.entries) >= ENTRIES_A_BATCH:
                     waiting.append(batch.cursor.bucket)
 
@@ -104,6 +95,6 @@ class Upkeep:
             log.warning("%s failed: %s", what, error.message)
 
 
-def _order(position: str) -> tuple[int, int]:
-    milliseconds, _, sequence = position.partition("-")
+def _order(cursor: Cursor) -> tuple[int, int]:
+    milliseconds, _, sequence = cursor.position.partition("-")
     return int(milliseconds), int(sequence)

@@ -1,6 +1,6 @@
 """What quota needs of its stores. All raise StoreUnavailable (transient) or StoreFailed, and no driver's errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from tenantry.kit.owner import Organisation, Owner, Platform, Tenant
@@ -9,6 +9,7 @@ from tenantry.quota.entries import (
     Batch,
     CallLimit,
     Counted,
+    Cursor,
     Demand,
     Held,
     OutboxFull,
@@ -88,16 +89,12 @@ class CallCounters(Protocol):
 class Outbox(Protocol):
     """Settled usage that the ledger has not acknowledged."""
 
-    async def epoch(self, owner: Platform) -> str:
-        """The epoch of the books: another one means that they were made anew."""
+    async def read(self, owner: Platform, after: Sequence[Cursor]) -> Sequence[Batch]:
+        """A batch of each bucket that has entries after its cursor; all its entries are, if the cursor is of another epoch."""
         ...
 
-    async def read(self, owner: Platform, after: Mapping[int, str]) -> Sequence[Batch]:
-        """A batch of each of these buckets that has entries after its position ("" for all)."""
-        ...
-
-    async def acknowledge(self, owner: Platform, positions: Mapping[int, str]) -> None:
-        """Delete each bucket's entries up to its position."""
+    async def acknowledge(self, owner: Platform, cursors: Sequence[Cursor]) -> None:
+        """Delete each bucket's entries up to its cursor, none if that is of another epoch."""
         ...
 
     async def announce(self, owner: Platform) -> None:

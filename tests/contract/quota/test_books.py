@@ -9,7 +9,7 @@ from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.redis import Redis, connect
 from tenantry.kit.usage import Usage
 from tenantry.quota import keys
-from tenantry.quota.entries import Ask, Full, Held, Limits, Refused, Renewed, Settled
+from tenantry.quota.entries import Ask, Cursor, Full, Held, Limits, Refused, Renewed, Settled
 from tenantry.quota.holds import Terms
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.store_redis import RedisBooks
@@ -225,5 +225,5 @@ async def test_a_redis_that_may_forget_is_refused(valkey_cache: str) -> None:
 async def _entries(redis: Redis, owner: Tenant, ask: Ask) -> list[Settled]:
     """What waits in the outbox for the ask's reservation."""
     bucket = keys.bucket_of(owner.organisation)
-    batches = await RedisOutbox(redis, set()).read(Platform(), {bucket: ""})
+    batches = await RedisOutbox(redis, set()).read(Platform(), [Cursor(bucket)])
     return [entry for batch in batches for entry in batch.entries if entry.reservation == ask.reservation]

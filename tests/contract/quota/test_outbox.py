@@ -1,4 +1,4 @@
-"""The outbox: in order, until acknowledged, with hints, and never by a cursor of other books."""
+"""The outbox: in order, until acknowledged, with hints, and never by a cursor from before a failover."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import pytest
 
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import InvalidArgument
-from tenantry.kit.owner import Platform, Tenant
+from tenantry.kit.owner import Tenant
 from tenantry.kit.redis import Redis, connect
 from tenantry.kit.usage import Usage
 from tenantry.quota import keys
@@ -92,7 +92,7 @@ async def test_what_another_replica_settles_is_seen_by_its_hint(redis: Redis) ->
     upkeep.cancel()
 
 
-async def test_a_cursor_of_other_books_acknowledges_nothing(redis: Redis) -> None:
+async def test_a_cursor_of_another_epoch_acknowledges_nothing(redis: Redis) -> None:
     books = RedisBooks(redis, Terms())
     settlements = Settlements(RedisOutbox(redis, books.grown), SystemClock(), keys.BUCKETS)
     await settle(books, OWNERS[0], 0)
@@ -100,14 +100,6 @@ async def test_a_cursor_of_other_books_acknowledges_nothing(redis: Redis) -> Non
     cursor = batch.cursor
     await settlements.acknowledge([Cursor(cursor.bucket, "another", cursor.position)])
     assert await take(aiter(settlements.batches()), 1) == [batch]
-
-
-async def test_books_that_were_made_anew_have_another_epoch(redis: Redis) -> None:
-    outbox = RedisOutbox(redis, set())
-    epoch = await outbox.epoch(Platform())
-    assert await outbox.epoch(Platform()) == epoch
-    await lose_all(redis)
-    assert await outbox.epoch(Platform()) != epoch
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ PUBLISHED = {
     "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor": {
         "entries": (1, "message*"),
         "hits_addend": (3, "message"),
+        "is_negative_hits": (4, "varint"),
     },
     "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": {"key": (1, "string"), "value": (2, "string")},
 }
@@ -63,6 +64,7 @@ _TYPES = {
     FieldDescriptor.TYPE_BYTES: "bytes",
     FieldDescriptor.TYPE_MESSAGE: "message",
     FieldDescriptor.TYPE_ENUM: "varint",
+    FieldDescriptor.TYPE_BOOL: "varint",
     FieldDescriptor.TYPE_INT32: "varint",
     FieldDescriptor.TYPE_UINT32: "varint",
 }

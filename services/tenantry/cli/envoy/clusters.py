@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tenantry.cli.envoy.proto import Message, address, seconds, typed
-from tenantry.cli.envoy.settings import CALLS_A_SERVICE, STREAMS_TO_A_SERVICE_S_CONNECTION, WATCHERS, Settings
+from tenantry.cli.envoy.settings import Settings
 from tenantry.cli.envoy.upstream_tls import transport
 from tenantry.kit import call
 
@@ -16,14 +16,14 @@ _HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 def clusters(settings: Settings) -> list[Message]:
     """A cluster a service, and two for strangers who ask for the health: who watches takes no place of who asks, or calls."""
-    at = settings.addresses
-    services = [_cluster(settings, name, name, CALLS_A_SERVICE) for name in at]
+    bounds = settings.bounds
+    services = [_cluster(settings, name, name, bounds.calls_a_service) for name in settings.addresses]
     token = _identity(settings) if settings.tls is None else []
     asked = [
-        _cluster(settings, name, service, CALLS_A_SERVICE, token)
+        _cluster(settings, name, service, bounds.calls_a_service, token)
         for name, service in ((ASK_TENANCY, "tenancy"), (ASK_QUOTA, "quota"))
     ]
-    health = [_cluster(settings, name, "gateway", WATCHERS) for name in (HEALTH, WATCHED_HEALTH)]
+    health = [_cluster(settings, name, "gateway", bounds.watchers) for name in (HEALTH, WATCHED_HEALTH)]
     return [*services, *asked, *health]
 
 
@@ -74,7 +74,7 @@ def _cluster(
                 "explicit_http_config": {
                     "http2_protocol_options": {
                         # Full connections make new ones, which reach other workers behind the same port.
-                        "max_concurrent_streams": STREAMS_TO_A_SERVICE_S_CONNECTION,
+                        "max_concurrent_streams": settings.bounds.streams_to_a_services_connection,
                         "connection_keepalive": {"interval": seconds(30), "timeout": seconds(10)},
                     }
                 },

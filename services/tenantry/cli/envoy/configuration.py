@@ -7,7 +7,7 @@ import yaml
 from tenantry.cli.envoy.clusters import clusters
 from tenantry.cli.envoy.listeners import grpc_listener, http_listener
 from tenantry.cli.envoy.proto import Message, typed
-from tenantry.cli.envoy.settings import CONNECTIONS, Settings
+from tenantry.cli.envoy.settings import Bounds, Settings
 from tenantry.kit.access import EDGE
 
 _TITLE = """\
@@ -21,7 +21,7 @@ def configuration(settings: Settings) -> str:
     parts = [
         ("Its name: Envoy takes no file that it watches without one.", {"node": {"id": EDGE, "cluster": EDGE}}),
         ("Operators' interface: a socket that only this user can open.", {"admin": _admin(settings)}),
-        ("How many connections there may be, over all listeners.", {"overload_manager": _overload()}),
+        ("How many connections there may be, over all listeners.", {"overload_manager": _overload(settings.bounds)}),
     ]
     text = _TITLE + "".join(f"\n# {comment}\n{_yaml(part)}" for comment, part in parts)
     lists = [
@@ -42,11 +42,11 @@ def _admin(settings: Settings) -> Message:
     return {"address": {"pipe": {"path": str(settings.admin), "mode": 0o600}}}
 
 
-def _overload() -> Message:
+def _overload(bounds: Bounds) -> Message:
     monitor = typed(
         "envoy.resource_monitors.global_downstream_max_connections",
         "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-        max_active_downstream_connections=CONNECTIONS,
+        max_active_downstream_connections=bounds.connections,
     )
     return {"resource_monitors": [monitor]}
 

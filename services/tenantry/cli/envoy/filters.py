@@ -3,7 +3,7 @@
 from tenantry.cli.envoy.clusters import ASK_QUOTA, ASK_TENANCY
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
 from tenantry.cli.envoy.routes import AUTHORIZATION, SMALL
-from tenantry.cli.envoy.settings import ANSWER_S, QUESTION_BYTES
+from tenantry.cli.envoy.settings import Bounds
 from tenantry.kit import call
 
 # Of a client's own headers, what a service could take for somebody's word inside the mesh.
@@ -25,27 +25,27 @@ def early_mutation() -> Message:
     )
 
 
-def filters() -> list[Message]:
+def filters(bounds: Bounds) -> list[Message]:
     """In the order of a request."""
     return [
-        _small(),
-        _authorization(),
-        _limit(),
+        _small(bounds),
+        _authorization(bounds),
+        _limit(bounds),
         typed("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]
 
 
-def _small() -> Message:
+def _small(bounds: Bounds) -> Message:
     """For routes that strangers may take, which turn it on: a message that is no more than a question."""
-    return typed(SMALL, "filters.http.buffer.v3.Buffer", max_request_bytes=QUESTION_BYTES) | {"disabled": True}
+    return typed(SMALL, "filters.http.buffer.v3.Buffer", max_request_bytes=bounds.question_bytes) | {"disabled": True}
 
 
-def _authorization() -> Message:
+def _authorization(bounds: Bounds) -> Message:
     return typed(
         AUTHORIZATION,
         "filters.http.ext_authz.v3.ExtAuthz",
         transport_api_version="V3",
-        grpc_service=_asked(ASK_TENANCY),
+        grpc_service=_asked(ASK_TENANCY, bounds),
         # Tenancy away means that nobody enters.
         failure_mode_allow=False,
         status_on_error={"code": 503},
@@ -55,19 +55,19 @@ def _authorization() -> Message:
     )
 
 
-def _limit() -> Message:
+def _limit(bounds: Bounds) -> Message:
     return typed(
         "envoy.filters.http.ratelimit",
         "filters.http.ratelimit.v3.RateLimit",
         domain="tenantry",
-        timeout=seconds(ANSWER_S),
+        timeout=seconds(bounds.answer_s),
         failure_mode_deny=True,
         status_on_error={"code": 503},
         rate_limited_as_resource_exhausted=True,
         disable_x_envoy_ratelimited_header=True,
-        rate_limit_service={"transport_api_version": "V3", "grpc_service": _asked(ASK_QUOTA)},
+        rate_limit_service={"transport_api_version": "V3", "grpc_service": _asked(ASK_QUOTA, bounds)},
     )
 
 
-def _asked(cluster: str) -> Message:
-    return {"envoy_grpc": {"cluster_name": cluster}, "timeout": seconds(ANSWER_S)}
+def _asked(cluster: str, bounds: Bounds) -> Message:
+    return {"envoy_grpc": {"cluster_name": cluster}, "timeout": seconds(bounds.answer_s)}

@@ -1,10 +1,8 @@
 """Envoy's own refusals in our words, as kit's edge would give them: for each of Envoy's response flags an error."""
 
-from collections.abc import Mapping
-
 from tenantry.cli.envoy.proto import Message, header
 from tenantry.cli.envoy.routes import REQUEST_ID
-from tenantry.cli.envoy.settings import LONGEST_S
+from tenantry.cli.envoy.settings import Settings
 from tenantry.kit import call, envoy
 from tenantry.kit.errors import DeadlineExceeded, InvalidArgument, Reason, ResourceExhausted, TenantryError, Unavailable
 
@@ -16,7 +14,7 @@ _NO_LIMIT = ("RLSE",)
 _NO_AUTHORIZATION = ("UAEX",)
 
 
-def refusals(addresses: Mapping[str, str]) -> Message:
+def refusals(settings: Settings) -> Message:
     """What local replies say. One that a service wrote, by way of Envoy, has its own status and keeps it."""
     busy = ResourceExhausted(Reason.SERVER_BUSY, "the server has too many calls", retry_after_s=1.0)
     mappers = [
@@ -28,12 +26,12 @@ def refusals(addresses: Mapping[str, str]) -> Message:
         _mapper(_flags(_LATE), DeadlineExceeded()),
         _mapper(_status(413), InvalidArgument("", "the message is too large", reason=Reason.TOO_LARGE)),
     ]
-    for service in addresses:
+    for service in settings.addresses:
         theirs = {
             "header_filter": {"header": {"name": ":path", "string_match": {"prefix": f"/tenantry.api.{service}."}}}
         }
         mappers.append(_mapper({"and_filter": {"filters": [_flags(_AWAY), theirs]}}, _away(service)))
-    mappers += [_mapper(_late(), DeadlineExceeded()), _mapper(_status(100, "GE"), None)]
+    mappers += [_mapper(_late(settings.bounds.longest_s), DeadlineExceeded()), _mapper(_status(100, "GE"), None)]
     return {"mappers": mappers}
 
 
@@ -47,8 +45,12 @@ def _mapper(filter: Message, error: TenantryError | None, *, may_be_theirs: bool
     if error is not None:
         said = [(one.key, one.value) for one in envoy.refusal_headers(error)]
         headers += [header(key, value, "ADD_IF_ABSENT") for key, value in (*said, ("grpc-message", error.message))]
-    # In place of Envoy's own words.
-    own = {"body": {"inline_string": error.message}} if error is not None and not may_be_theirs else {}
+    # In place of Envoy's own words and, by HTTP, of its own status.
+    own = (
+        {"status_code": envoy.HTTP_STATUS[error.code], "body": {"inline_string": error.message}}
+        if error is not None and not may_be_theirs
+        else {}
+    )
     return {"filter": filter, "headers_to_add": headers, **own}
 
 
@@ -56,9 +58,9 @@ def _flags(flags: tuple[str, ...]) -> Message:
     return {"response_flag_filter": {"flags": list(flags)}}
 
 
-def _late() -> Message:
+def _late(longest_s: int) -> Message:
     """Envoy's end of a call that its service does not end: it has no flag of its own."""
-    value = {"default_value": LONGEST_S * 1000, "runtime_key": "edge.late"}
+    value = {"default_value": longest_s * 1000, "runtime_key": "edge.late"}
     return {"duration_filter": {"comparison": {"op": "GE", "value": value}}}
 
 

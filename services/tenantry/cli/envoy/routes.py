@@ -2,7 +2,7 @@
 
 from tenantry.cli.envoy.clusters import HEALTH, WATCHED_HEALTH
 from tenantry.cli.envoy.proto import Message, header, seconds, typed
-from tenantry.cli.envoy.settings import QUESTION_BYTES
+from tenantry.cli.envoy.settings import Bounds
 from tenantry.kit import call, contracts, envoy
 from tenantry.kit.access import service_of
 
@@ -13,7 +13,7 @@ REQUEST_ID = "req_%REQ(X-REQUEST-ID)%"
 _HEALTH = {"/grpc.health.v1.Health/Check": HEALTH, "/grpc.health.v1.Health/Watch": WATCHED_HEALTH}
 
 
-def routes(*, grpc: bool) -> Message:
+def routes(bounds: Bounds, *, grpc: bool) -> Message:
     """The route table of a listener; with `grpc` for gRPC alone."""
     only: Message = {"grpc": {}} if grpc else {}
     rpcs = [_rpc(path, only) for path in contracts.paths()]
@@ -23,7 +23,7 @@ def routes(*, grpc: bool) -> Message:
             {
                 "name": "rpcs",
                 "domains": ["*"],
-                "routes": [*rpcs, *([_health(*one) for one in _HEALTH.items()] if grpc else [])],
+                "routes": [*rpcs, *([_health(*one, bounds) for one in _HEALTH.items()] if grpc else [])],
             }
         ],
         "request_headers_to_add": [header(call.REQUEST_ID, REQUEST_ID)],
@@ -57,9 +57,9 @@ def _whose() -> list[Message]:
     return [{"generic_key": {"descriptor_value": "call"}}, *said]
 
 
-def _health(path: str, cluster: str) -> Message:
+def _health(path: str, cluster: str, bounds: Bounds) -> Message:
     open_to_all = typed("", "filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)["typed_config"]
-    small = typed("", "filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": QUESTION_BYTES})
+    small = typed("", "filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": bounds.question_bytes})
     return {
         "name": path,
         "match": {"path": path, "grpc": {}},

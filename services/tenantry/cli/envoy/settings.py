@@ -4,27 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# As kit's own edge has them, where that has them.
-CALLS_A_SERVICE = 4096
-WATCHERS = 256
-METADATA_KB = 16
-LONGEST_S = 600
-# Of Envoy alone.
-CONNECTIONS = 4096
-STREAMS_A_CONNECTION = 1000
-STREAMS_TO_A_SERVICE_S_CONNECTION = 100
-BUFFER_BYTES = 1024 * 1024
-# A message of JSON is read whole before it becomes one of gRPC, which has at most 4 MB.
-JSON_BYTES = 4 * 1024 * 1024
-# A question of a stranger's about the health.
-QUESTION_BYTES = 4096
-HEADERS = 100
-HEADERS_S = 10
-# Strangers may hold connections that nothing is asked on; gRPC clients make new ones when they need them.
-IDLE_CONNECTION_S = 120
-HANDSHAKE_S = 10
-# How long the services that Envoy asks may take; a request waits for them.
-ANSWER_S = 5
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much Envoy takes, and how long it waits: times in seconds. The first four are those of kit's own edge."""
+
+    calls_a_service: int = 4096
+    watchers: int = 256
+    metadata_kb: int = 16
+    longest_s: int = 600
+    # A service ends a call by the longest time, and says so; this much later Envoy ends one of a service that does not.
+    late_s: int = 10
+    connections: int = 4096
+    streams_a_connection: int = 1000
+    streams_to_a_services_connection: int = 100
+    buffer_bytes: int = 1024 * 1024
+    # A message of JSON is read whole before it becomes one of gRPC, which has at most 4 MB.
+    json_bytes: int = 4 * 1024 * 1024
+    # A question of a stranger's about the health.
+    question_bytes: int = 4096
+    headers: int = 100
+    headers_s: int = 10
+    # Strangers may hold connections that nothing is asked on; gRPC clients make new ones when they need them.
+    idle_connection_s: int = 120
+    handshake_s: int = 10
+    # How long the services that Envoy asks may take; a request waits for them.
+    answer_s: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Settings:
     folder: Path
     certificate: tuple[Path, Path] | None = None
     tls: Path | None = None
-    envoy: str = field(default="envoy")
+    envoy: str = "envoy"
+    bounds: Bounds = field(default_factory=Bounds)
 
     @property
     def configuration(self) -> Path:

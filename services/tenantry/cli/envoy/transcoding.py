@@ -6,7 +6,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
 from tenantry.cli.envoy.proto import Message, typed
-from tenantry.cli.envoy.settings import JSON_BYTES, Settings
+from tenantry.cli.envoy.settings import Settings
 from tenantry.kit import contracts
 
 
@@ -21,8 +21,8 @@ def transcoder(settings: Settings) -> Message:
         convert_grpc_status=True,
         print_options={"preserve_proto_field_names": True},
         request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
-        max_request_body_size=JSON_BYTES,
-        max_response_body_size=JSON_BYTES,
+        max_request_body_size=settings.bounds.json_bytes,
+        max_response_body_size=settings.bounds.json_bytes,
     )
 
 

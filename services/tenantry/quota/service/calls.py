@@ -38,6 +38,9 @@ class RateLimitService(rls_grpc.RateLimitServiceServicer):
         if len(request.descriptors) != 1:
             raise InvalidArgument("descriptors", "is not one: a call has one owner")
         descriptor = request.descriptors[0]
+        if descriptor.is_negative_hits:
+            # A counter that calls leave again would have to know which it still holds: it would admit more than its burst.
+            raise InvalidArgument("descriptors[0].is_negative_hits", "is set: calls are never given back")
         named = {entry.key: entry.value for entry in descriptor.entries}
         hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
         owner = owner_by(named.get(envoy.ORGANISATION, ""), named.get(envoy.TENANT, ""))

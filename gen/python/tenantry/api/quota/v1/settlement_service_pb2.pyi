@@ -56,7 +56,9 @@ class SettlementCursor(_message.Message):
     bucket: _builtins.int
     """bucket, 0 to 255."""
     epoch: _builtins.str
-    """epoch of the books; an entry of another epoch is not acknowledged by this."""
+    """epoch of the bucket: each start and each failover of the server that keeps it begins another. An entry of another epoch is
+    not acknowledged by this.
+    """
     position: _builtins.str
     """position of the last entry that was stored."""
     def __init__(

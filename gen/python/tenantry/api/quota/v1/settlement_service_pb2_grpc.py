@@ -48,7 +48,8 @@ class SettlementServiceServicer(object):
 
     def StreamSettledUsage(self, request_iterator, context):
         """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
-        cursors, which are then trimmed. The server sends what is there and then waits for more.
+        cursors, which are then trimmed. The server sends what is there and then waits for more. After a start or a failover of the
+        server that keeps a bucket it sends all again that is not acknowledged there: the reader knows an entry by its reservation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -18,7 +18,8 @@ class SettlementServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamSettledUsage: _aio.StreamStreamMultiCallable[_settlement_service_pb2.StreamSettledUsageRequest, _settlement_service_pb2.StreamSettledUsageResponse]
     """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
-    cursors, which are then trimmed. The server sends what is there and then waits for more.
+    cursors, which are then trimmed. The server sends what is there and then waits for more. After a start or a failover of the
+    server that keeps a bucket it sends all again that is not acknowledged there: the reader knows an entry by its reservation.
     """
 
 class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -31,7 +32,8 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageRequest], _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageResponse]],
     ) -> _abc.AsyncIterator[_settlement_service_pb2.StreamSettledUsageResponse]:
         """StreamSettledUsage sends settled usage, bucket by bucket in order. Each request message acknowledges all entries before its
-        cursors, which are then trimmed. The server sends what is there and then waits for more.
+        cursors, which are then trimmed. The server sends what is there and then waits for more. After a start or a failover of the
+        server that keeps a bucket it sends all again that is not acknowledged there: the reader knows an entry by its reservation.
         """
 
 def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _aio.Server) -> None: ...

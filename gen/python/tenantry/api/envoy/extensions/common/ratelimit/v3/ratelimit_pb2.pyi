@@ -51,6 +51,9 @@ class RateLimitDescriptor(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
+    IS_NEGATIVE_HITS_FIELD_NUMBER: _builtins.int
+    is_negative_hits: _builtins.bool
+    """is_negative_hits would give the hits back. It is refused with INVALID_ARGUMENT: a call that entered has entered."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]:
         """entries are all that is said."""
@@ -64,10 +67,11 @@ class RateLimitDescriptor(_message.Message):
         *,
         entries: _abc.Iterable[Global___RateLimitDescriptor.Entry] | None = ...,
         hits_addend: _wrappers_pb2.UInt64Value | None = ...,
+        is_negative_hits: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hits_addend", b"hits_addend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hits_addend", b"hits_addend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hits_addend", b"hits_addend", "is_negative_hits", b"is_negative_hits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
