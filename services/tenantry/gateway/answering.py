@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from tenantry.gateway import estimate
 from tenantry.gateway.holding import Hold
 from tenantry.gateway.peers import Found, Hit, Lead, Peers, Plan, Use, Wait, Waiting
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query, check
 from tenantry.gateway.settings import Settings
+from tenantry.gateway.tokens import Tokens
 from tenantry.kit import call, caller
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError
@@ -31,10 +31,11 @@ MAX_CACHED_MESSAGE = 32_000
 class Answering:
     """Answers queries; what is still to be settled after an answer is kept until it is done."""
 
-    def __init__(self, peers: Peers, settings: Settings, clock: Clock) -> None:
+    def __init__(self, peers: Peers, settings: Settings, clock: Clock, tokens: Tokens) -> None:
         self._peers = peers
         self._settings = settings
         self._clock = clock
+        self._tokens = tokens
         self._afterwards: set[asyncio.Task[Any]] = set()
 
     async def answer(self, query: Query, *, streamed: bool) -> AsyncGenerator[str | Waiting | Complete]:
@@ -87,8 +88,7 @@ class Answering:
 
     async def _hold_and_look_up(self, plan: Plan) -> tuple[Hold, Found]:
         nonce = secrets.token_hex(16)
-        query, rendered = plan.query, plan.rendered
-        input_tokens = estimate.input_tokens(rendered.system, rendered.user, query.passages)
+        input_tokens = await self._tokens.to_hold(plan)
         looking = asyncio.ensure_future(self._look_up(plan))
         try:
             held = await self._peers.reserve(plan, nonce, input_tokens)
@@ -149,7 +149,7 @@ class Answering:
     async def _produce(
         self, plan: Plan, hold: Hold, lead: Lead, use: Use, *, streamed: bool
     ) -> AsyncGenerator[str | Waiting | Complete]:
-        production = Production(self._peers, plan, hold, lead.handle, use, self._clock, streamed)
+        production = Production(self._peers, plan, hold, lead.handle, use, self._clock, self._tokens, streamed)
         self._keep(production.task)
         ended = False
         try:

@@ -25,7 +25,8 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model that was chosen, and what to try next. Prices are micro-dollars for a million tokens."""
+    """The model that was chosen, and what to try next. Prices are micro-dollars for a million tokens; `provider_model` is the
+    provider's own name for it."""
 
     model: str
     provider: str
@@ -33,7 +34,8 @@ class Model:
     input_price_micros: int
     output_price_micros: int
     max_output_tokens: int
-    fallbacks: tuple[str, ...]
+    fallbacks: tuple["Model", ...] = ()
+    provider_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

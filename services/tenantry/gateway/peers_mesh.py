@@ -90,7 +90,7 @@ class MeshPeers:
 
     async def select_model(self, model: str) -> Model:
         answer = await self._models.SelectModel(model_pb.SelectModelRequest(model=model))
-        return _model(answer.model, tuple(answer.fallbacks))
+        return _model(answer.model, tuple(_model(one) for one in answer.fallback_models))
 
     async def documents_epoch(self) -> Epoch:
         answer = await self._documents.GetDocumentsEpoch(document_pb.GetDocumentsEpochRequest())
@@ -258,7 +258,7 @@ def _input(generation: Generation) -> generation_pb.GenerationInput:
     ]
     return generation_pb.GenerationInput(
         model=plan.model.model,
-        fallbacks=plan.model.fallbacks,
+        fallbacks=[one.model for one in plan.model.fallbacks],
         messages=messages,
         passages=passages,
         question=plan.query.question,
@@ -275,7 +275,7 @@ def _searched(question: str) -> str:
     return question.encode()[:MAX_SEARCHED_BYTES].decode(errors="ignore")
 
 
-def _model(model: model_pb.Model, fallbacks: tuple[str, ...] = ()) -> Model:
+def _model(model: model_pb.Model, fallbacks: tuple[Model, ...] = ()) -> Model:
     return Model(
         model.model,
         model_pb.Provider.Name(model.provider).removeprefix("PROVIDER_").lower(),
@@ -284,6 +284,7 @@ def _model(model: model_pb.Model, fallbacks: tuple[str, ...] = ()) -> Model:
         model.output_price_micros,
         model.max_output_tokens,
         fallbacks,
+        model.provider_model,
     )
 
 

@@ -12,6 +12,7 @@ from tenantry.gateway import estimate, output_schema
 from tenantry.gateway.citations import Passage, cited
 from tenantry.gateway.holding import Hold
 from tenantry.gateway.peers import Answer, End, Generation, Model, Outcome, Peers, Plan, Use, Waiting
+from tenantry.gateway.tokens import Tokens
 from tenantry.kit import call
 from tenantry.kit.clock import Clock
 from tenantry.kit.errors import DeadlineExceeded, FailedPrecondition, Internal, Reason, TenantryError, Unavailable
@@ -42,7 +43,15 @@ class Production:
     """One answer in the making. `next` gives text, after word of waiting if any, then Complete, or raises what went wrong."""
 
     def __init__(
-        self, peers: Peers, plan: Plan, hold: Hold, handle: str, use: Use, clock: Clock, streamed: bool
+        self,
+        peers: Peers,
+        plan: Plan,
+        hold: Hold,
+        handle: str,
+        use: Use,
+        clock: Clock,
+        tokens: Tokens,
+        streamed: bool,
     ) -> None:
         self._peers = peers
         self._plan = plan
@@ -50,17 +59,17 @@ class Production:
         self._handle = handle
         self._use = use
         self._clock = clock
+        self._tokens = tokens
         self._streamed = streamed
         self._started = clock.monotonic() - use.latency_s
         self._pieces: asyncio.Queue[str | Waiting | Complete | BaseException] = asyncio.Queue(_PIECES)
         self._unread = False
         self._text: list[str] = []
-        self._called = False
         # No provider reads anything while the call waits for its turn.
         self._waits = False
-        # Of the call that is going on: who answers, and how many tokens it reads.
+        # The call that is going on, and who answers it.
+        self._asked: Generation | None = None
         self._model = plan.model
-        self._read = 0
         self._refused: TenantryError | None = None
         hold.stop = self._stop
         if handle:
@@ -100,15 +109,15 @@ class Production:
         await asyncio.wait((self._making,))
         complete: Complete | None = None
         if self._making.cancelled() and self._refused is not None:
-            self._count("failed", self._refused)
+            await self._count("failed", self._refused)
             await self._put(self._refused)
         elif self._making.cancelled():
-            self._count(departure(call.CURRENT.get().deadline, self._clock.monotonic()))
+            await self._count(departure(call.CURRENT.get().deadline, self._clock.monotonic()))
             await self._put(
                 Internal("the making of an answer was cancelled")
             )  # read by nobody if its client was the reason
         elif (failure := self._making.exception()) is not None:
-            self._count("deadline" if isinstance(failure, DeadlineExceeded) else "failed", failure)
+            await self._count("deadline" if isinstance(failure, DeadlineExceeded) else "failed", failure)
             await self._put(failure)
         else:
             complete = self._making.result()
@@ -117,7 +126,7 @@ class Production:
 
     async def _finish(self, complete: Complete | None) -> None:
         """Settles and stores, after the answer went out."""
-        settled = self._hold.settle(self._use if self._called else None)
+        settled = self._hold.settle(self._use if self._asked else None)
         await asyncio.gather(settled, self._end_flight(complete))
 
     async def _end_flight(self, complete: Complete | None) -> None:
@@ -156,9 +165,8 @@ class Production:
 
     async def _generate(self, generation: Generation, *, shown: bool) -> tuple[str, End]:
         """One call of the model: its text, put out as it comes if it may be `shown`."""
-        self._called, self._waits = True, False
+        self._asked, self._waits = generation, False
         self._model = self._plan.model
-        self._read = _tokens_read(generation)
         self._text = []
         size = 0
         end: End | None = None
@@ -227,17 +235,17 @@ class Production:
         use.counts_estimated |= end.counts_estimated
         self._text = []
 
-    def _count(self, outcome: Outcome, error: BaseException | None = None) -> None:
+    async def _count(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """What an answer that was not completed used: as the error says, else by what was read."""
         use, model = self._use, self._model
         use.outcome = outcome
         use.latency_s = self._clock.monotonic() - self._started
         told = error.metadata if isinstance(error, TenantryError) else {}
-        is_asked = self._called and not self._waits
-        if "input_tokens" not in told and not self._text and (not is_asked or outcome == "failed"):
+        asked, is_read = self._asked, not self._waits and outcome != "failed"
+        if asked is None or not (is_read or self._text or "input_tokens" in told):
             return
-        input_tokens = int(told.get("input_tokens", self._read))
-        output_tokens = int(told.get("output_tokens", estimate.tokens_of("".join(self._text))))
+        input_tokens = int(told.get("input_tokens") or await self._tokens.read(asked, model))
+        output_tokens = int(told.get("output_tokens") or await self._tokens.written("".join(self._text), model))
         cost = estimate.cost_micros(input_tokens, output_tokens, model.input_price_micros, model.output_price_micros)
         use.input_tokens += input_tokens
         use.output_tokens += output_tokens
@@ -252,12 +260,6 @@ class Production:
     async def _put(self, piece: str | Waiting | Complete | BaseException) -> None:
         if not self._unread:
             await self._pieces.put(piece)
-
-
-def _tokens_read(generation: Generation) -> int:
-    rendered = generation.plan.rendered
-    passages = [f"{one.title}\n{one.heading}\n{one.text}" for one in generation.passages]
-    return estimate.read_tokens(rendered.system, rendered.user, *passages, *(text for _, text in generation.turns))
 
 
 def _answer(text: str, passages: list[Passage], end: End) -> Answer:

@@ -12,10 +12,10 @@ MOST_REASONS = 50
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model, the ids to try next, and a sentence a candidate."""
+    """The model, those to try next, and a sentence a candidate."""
 
     model: Model
-    fallbacks: tuple[str, ...]
+    fallbacks: tuple[Model, ...]
     reasons: tuple[str, ...]
 
 
@@ -104,10 +104,10 @@ def select(reach: Reach, wanted: str) -> Choice:
     return Choice(chosen, _fallbacks(reach, chosen), told)
 
 
-def _fallbacks(reach: Reach, chosen: Model) -> tuple[str, ...]:
+def _fallbacks(reach: Reach, chosen: Model) -> tuple[Model, ...]:
     policy = reach.own.policy
-    found = ((name, reach.find(name)) for name in policy.fallback_models if name != chosen.model)
-    return tuple(name for name, model in found if model and not denial(model, policy, reach.key_models))
+    found = (reach.find(name) for name in policy.fallback_models if name != chosen.model)
+    return tuple(model for model in found if model and not denial(model, policy, reach.key_models))
 
 
 def _place(reach: Reach, model: Model) -> tuple[bool, bool, int, str]:

@@ -67,10 +67,16 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, valkey_books: str, valkey_cache: str) -> AsyncIterator[House]:
+def tokenizers() -> Path | None:
+    """The gateway's folder of vocabularies."""
+    return None
+
+
+@pytest.fixture
+async def house(tmp_path: Path, valkey_books: str, valkey_cache: str, tokenizers: Path | None) -> AsyncIterator[House]:
     director = Director()
     hosted = (
-        Hosted("gateway", server.build, Settings(renew_every_s=0.2)),
+        Hosted("gateway", server.build, Settings(renew_every_s=0.2, tokenizers=tokenizers)),
         Hosted("prompts", prompts_server.build, PromptSettings(f"sqlite:///{tmp_path}/prompts.db")),
         Hosted(
             "quota",

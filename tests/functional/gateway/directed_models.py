@@ -41,12 +41,14 @@ class _Models(model_grpc.ModelServiceServicer):
         model = model_pb.Model(
             model="m-1",
             provider=model_pb.PROVIDER_OPENAI,
+            provider_model="gpt-4",
             revision=REVISION,
             input_price_micros=1_000_000,
             output_price_micros=2_000_000,
             max_output_tokens=4096,
         )
-        return model_pb.SelectModelResponse(model=model, fallbacks=["m-2"])
+        fallback = model_pb.Model(model="m-2", provider=model_pb.PROVIDER_OPENAI, provider_model="gpt-3.5-turbo")
+        return model_pb.SelectModelResponse(model=model, fallbacks=["m-2"], fallback_models=[fallback])
 
 
 class _Generation(generation_grpc.GenerationServiceServicer):

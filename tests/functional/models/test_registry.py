@@ -59,6 +59,7 @@ async def test_a_policy_prefers_denies_and_falls_back_and_the_choice_says_why(mo
         assert (await stub.GetRoutingPolicy(pb.GetRoutingPolicyRequest())).policy == policy
         chosen = await stub.SelectModel(pb.SelectModelRequest())
         assert chosen.model.model == "dear" and list(chosen.fallbacks) == ["extractive"]
+        assert [one.provider for one in chosen.fallback_models] == [pb.PROVIDER_EXTRACTIVE]
         assert "dear: chosen, since the policy prefers it" in chosen.reasons
         assert "cheap: not chosen: the policy denies it" in chosen.reasons
         assert (await stub.SelectModel(pb.SelectModelRequest(model="far"))).model.region == "us"

@@ -30,12 +30,13 @@ from tenantry.gateway.peers import (
 from tenantry.gateway.production import Complete, Production
 from tenantry.gateway.query import Query
 from tenantry.gateway.settings import Settings
+from tenantry.gateway.tokens import Tokens
 from tenantry.kit import call
 from tenantry.kit.clock import SystemClock
 from tenantry.kit.errors import DeadlineExceeded, Internal, Reason, ResourceExhausted, TenantryError, Unavailable
 
-CHOSEN = Model("m-1", "openai", "r-1", 1_000_000, 2_000_000, 4096, ("m-2",))
-FALLBACK = Model("m-2", "anthropic", "r-2", 10_000_000, 20_000_000, 4096, ())
+FALLBACK = Model("m-2", "anthropic", "r-2", 10_000_000, 20_000_000, 4096)
+CHOSEN = Model("m-1", "openai", "r-1", 1_000_000, 2_000_000, 4096, (FALLBACK,), "gpt-4")
 RENDERED = Rendered("answer", 1, "Be brief.", "How long?", "", 100, None)
 PASSAGE = Passage("default", "refunds", "Refunds", "Period", "The refund period is 45 days. " * 40)
 END = End("openai", "m-1", "r-1", 10, 5, 20, "stop")
@@ -53,6 +54,7 @@ class Script:
         self.committed: list[Use] = []
         self.released = 0
         self.renewed: int | TenantryError = 4096
+        self.reserved: list[int] = []
 
     async def render(self, query: Query) -> Rendered:
         return RENDERED
@@ -67,6 +69,7 @@ class Script:
         return [PASSAGE]
 
     async def reserve(self, plan: Plan, nonce: str, input_tokens: int) -> Reserved:
+        self.reserved.append(input_tokens)
         return Reserved(object(), 4096)
 
     async def renew(self, receipt: object, output_tokens: int) -> int:
@@ -95,11 +98,11 @@ async def whole() -> AsyncGenerator[Any]:
     yield END
 
 
-def begun(script: Script, held: int = 4096) -> tuple[Production, Hold]:
+def begun(script: Script, held: int = 4096, tokens: Tokens | None = None) -> tuple[Production, Hold]:
     peers, clock = cast(Peers, script), SystemClock()
     plan = Plan(Query("How long?", cached=False), RENDERED, CHOSEN, Epoch(1, False, "words"))
     hold = Hold(peers, Reserved(object(), held), clock, 5.0, 120.0)
-    return Production(peers, plan, hold, "", Use(), clock, streamed=True), hold
+    return Production(peers, plan, hold, "", Use(), clock, tokens or Tokens(), streamed=True), hold
 
 
 async def ended(production: Production) -> None:
@@ -156,7 +159,27 @@ async def test_what_a_cancelled_answer_read_counts_its_passages() -> None:
     await ended(production)
     (use,) = script.committed
     assert use.outcome == "cancelled" and use.model == "m-1"
-    assert use.input_tokens > estimate.tokens_of(PASSAGE.text) > 300
+    assert use.input_tokens > estimate.likely_tokens(PASSAGE.text) > 300
+
+
+async def test_what_a_cancelled_answer_read_and_wrote_is_counted_as_the_model_that_began_it_counts() -> None:
+    async def other() -> AsyncGenerator[Any]:
+        yield FALLBACK
+        yield "It is 45 "
+        await asyncio.Event().wait()
+
+    async def counters(model: Model) -> Callable[[str], int] | None:
+        return (lambda text: len(text.split())) if model == FALLBACK else None
+
+    script = Script(other)
+    production, _ = begun(script, tokens=Tokens(counters))
+    await production.next()
+    await production.client_gone()
+    await ended(production)
+    (use,) = script.committed
+    texts = (RENDERED.system, RENDERED.user, PASSAGE.title, PASSAGE.heading, PASSAGE.text)
+    read = sum(len(text.split()) for text in texts) + estimate.frame_tokens(2, 1)
+    assert (use.input_tokens, use.output_tokens, use.counts_estimated) == (read, 3, True)
 
 
 @pytest.mark.parametrize("turn_came", [False, True])
@@ -218,7 +241,17 @@ async def test_an_answer_that_a_fallback_began_is_the_fallbacks_in_name_and_pric
 
 
 def answering(script: Script) -> Answering:
-    return Answering(cast(Peers, script), Settings(), SystemClock())
+    return Answering(cast(Peers, script), Settings(), SystemClock(), Tokens())
+
+
+async def test_a_request_is_held_for_what_any_of_its_models_may_read() -> None:
+    script = Script(whole)
+    going = answering(script)
+    query = Query("How long?", cached=False)
+    async for _ in going.answer(query, streamed=False):
+        pass
+    await going.drain()
+    assert script.reserved == [await Tokens().to_hold(Plan(query, RENDERED, CHOSEN, Epoch(1, False, "words")))]
 
 
 async def test_a_hit_whose_client_goes_between_its_text_and_its_end_is_settled() -> None:

@@ -47,7 +47,10 @@ class ModelService(grpc_pb.ModelServiceServicer):
     async def SelectModel(self, request: pb.SelectModelRequest, context: Context) -> pb.SelectModelResponse:
         choice = await self._registry.select(caller.owner(), caller.current().models, request.model)
         return pb.SelectModelResponse(
-            model=model_message(choice.model), fallbacks=choice.fallbacks, reasons=choice.reasons
+            model=model_message(choice.model),
+            fallbacks=[one.model for one in choice.fallbacks],
+            reasons=choice.reasons,
+            fallback_models=[model_message(one) for one in choice.fallbacks],
         )
 
     async def GetRoutingPolicy(

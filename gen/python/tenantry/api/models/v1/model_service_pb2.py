@@ -26,7 +26,7 @@ from tenantry.api.common.v1 import access_pb2 as tenantry_dot_api_dot_common_dot
 from tenantry.api.common.v1 import paging_pb2 as tenantry_dot_api_dot_common_dot_v1_dot_paging__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tenantry/api/models/v1/model_service.proto\x12\x16tenantry.api.models.v1\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\"\x9d\x02\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\x08provider\x18\x02 \x01(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x16\n\x0eprovider_model\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x05 \x01(\t\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x1a\n\x12input_price_micros\x18\x07 \x01(\x03\x12\x1b\n\x13output_price_micros\x18\x08 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\t \x01(\x05\x12\x10\n\x08revision\x18\n \x01(\t\x12!\n\x19\x63\x61\x63hed_input_price_micros\x18\x0b \x01(\x03\"\xc6\x01\n\rRoutingPolicy\x12;\n\x11\x61llowed_providers\x18\x01 \x03(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x16\n\x0e\x61llowed_models\x18\x02 \x03(\t\x12\x15\n\rdenied_models\x18\x03 \x03(\t\x12\x17\n\x0f\x61llowed_regions\x18\x04 \x03(\t\x12\x17\n\x0fpreferred_model\x18\x05 \x01(\t\x12\x17\n\x0f\x66\x61llback_models\x18\x06 \x03(\t\"F\n\x11ListModelsRequest\x12\x31\n\x04page\x18\x01 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"w\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"#\n\x12SelectModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"g\n\x13SelectModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\")\n\x17GetRoutingPolicyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"b\n\x18GetRoutingPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x02 \x01(\x03\"t\n\x1aUpdateRoutingPolicyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x06policy\x18\x02 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x03 \x01(\x03\"e\n\x1bUpdateRoutingPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x02 \x01(\x03\"D\n\x14RegisterModelRequest\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\"E\n\x15RegisterModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\"7\n\x16\x44\x65registerModelRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\".\n\x17\x44\x65registerModelResponse\x12\x13\n\x0bremoved_now\x18\x01 \x01(\x08\"\x88\x01\n\x1cSetProviderCredentialRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x32\n\x08provider\x18\x02 \x01(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\"\x1f\n\x1dSetProviderCredentialResponse*j\n\x08Provider\x12\x18\n\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x17\n\x13PROVIDER_EXTRACTIVE\x10\x01\x12\x13\n\x0fPROVIDER_OPENAI\x10\x02\x12\x16\n\x12PROVIDER_ANTHROPIC\x10\x03\x32\x81\x08\n\x0cModelService\x12}\n\nListModels\x12).tenantry.api.models.v1.ListModelsRequest\x1a*.tenantry.api.models.v1.ListModelsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x01\x12\x0bmodels.read\x18\x01\x12\x89\x01\n\x0bSelectModel\x12*.tenantry.api.models.v1.SelectModelRequest\x1a+.tenantry.api.models.v1.SelectModelResponse\"!\x90\x02\x01\xaa\xed\x18\x1a\x08\x01\x12\x0bmodels.read\x18\x01\"\x07gateway\x12\x8f\x01\n\x10GetRoutingPolicy\x12/.tenantry.api.models.v1.GetRoutingPolicyRequest\x1a\x30.tenantry.api.models.v1.GetRoutingPolicyResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0bmodels.read\x18\x01\x12\x97\x01\n\x13UpdateRoutingPolicy\x12\x32.tenantry.api.models.v1.UpdateRoutingPolicyRequest\x1a\x33.tenantry.api.models.v1.UpdateRoutingPolicyResponse\"\x17\xaa\xed\x18\x13\x08\x02\x12\rrouting.write\x18\x01\x12\x87\x01\n\rRegisterModel\x12,.tenantry.api.models.v1.RegisterModelRequest\x1a-.tenantry.api.models.v1.RegisterModelResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x12\x8d\x01\n\x0f\x44\x65registerModel\x12..tenantry.api.models.v1.DeregisterModelRequest\x1a/.tenantry.api.models.v1.DeregisterModelResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x12\x9f\x01\n\x15SetProviderCredential\x12\x34.tenantry.api.models.v1.SetProviderCredentialRequest\x1a\x35.tenantry.api.models.v1.SetProviderCredentialResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tenantry/api/models/v1/model_service.proto\x12\x16tenantry.api.models.v1\x1a#tenantry/api/common/v1/access.proto\x1a#tenantry/api/common/v1/paging.proto\"\x9d\x02\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\x08provider\x18\x02 \x01(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x16\n\x0eprovider_model\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x05 \x01(\t\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x1a\n\x12input_price_micros\x18\x07 \x01(\x03\x12\x1b\n\x13output_price_micros\x18\x08 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\t \x01(\x05\x12\x10\n\x08revision\x18\n \x01(\t\x12!\n\x19\x63\x61\x63hed_input_price_micros\x18\x0b \x01(\x03\"\xc6\x01\n\rRoutingPolicy\x12;\n\x11\x61llowed_providers\x18\x01 \x03(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x16\n\x0e\x61llowed_models\x18\x02 \x03(\t\x12\x15\n\rdenied_models\x18\x03 \x03(\t\x12\x17\n\x0f\x61llowed_regions\x18\x04 \x03(\t\x12\x17\n\x0fpreferred_model\x18\x05 \x01(\t\x12\x17\n\x0f\x66\x61llback_models\x18\x06 \x03(\t\"F\n\x11ListModelsRequest\x12\x31\n\x04page\x18\x01 \x01(\x0b\x32#.tenantry.api.common.v1.PageRequest\"w\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x32\n\x04page\x18\x02 \x01(\x0b\x32$.tenantry.api.common.v1.PageResponse\"#\n\x12SelectModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x9f\x01\n\x13SelectModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\x12\x11\n\tfallbacks\x18\x02 \x03(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x36\n\x0f\x66\x61llback_models\x18\x04 \x03(\x0b\x32\x1d.tenantry.api.models.v1.Model\")\n\x17GetRoutingPolicyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"b\n\x18GetRoutingPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x02 \x01(\x03\"t\n\x1aUpdateRoutingPolicyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x35\n\x06policy\x18\x02 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x03 \x01(\x03\"e\n\x1bUpdateRoutingPolicyResponse\x12\x35\n\x06policy\x18\x01 \x01(\x0b\x32%.tenantry.api.models.v1.RoutingPolicy\x12\x0f\n\x07version\x18\x02 \x01(\x03\"D\n\x14RegisterModelRequest\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\"E\n\x15RegisterModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.tenantry.api.models.v1.Model\"7\n\x16\x44\x65registerModelRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\".\n\x17\x44\x65registerModelResponse\x12\x13\n\x0bremoved_now\x18\x01 \x01(\x08\"\x88\x01\n\x1cSetProviderCredentialRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x32\n\x08provider\x18\x02 \x01(\x0e\x32 .tenantry.api.models.v1.Provider\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\"\x1f\n\x1dSetProviderCredentialResponse*j\n\x08Provider\x12\x18\n\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x17\n\x13PROVIDER_EXTRACTIVE\x10\x01\x12\x13\n\x0fPROVIDER_OPENAI\x10\x02\x12\x16\n\x12PROVIDER_ANTHROPIC\x10\x03\x32\x81\x08\n\x0cModelService\x12}\n\nListModels\x12).tenantry.api.models.v1.ListModelsRequest\x1a*.tenantry.api.models.v1.ListModelsResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x01\x12\x0bmodels.read\x18\x01\x12\x89\x01\n\x0bSelectModel\x12*.tenantry.api.models.v1.SelectModelRequest\x1a+.tenantry.api.models.v1.SelectModelResponse\"!\x90\x02\x01\xaa\xed\x18\x1a\x08\x01\x12\x0bmodels.read\x18\x01\"\x07gateway\x12\x8f\x01\n\x10GetRoutingPolicy\x12/.tenantry.api.models.v1.GetRoutingPolicyRequest\x1a\x30.tenantry.api.models.v1.GetRoutingPolicyResponse\"\x18\x90\x02\x01\xaa\xed\x18\x11\x08\x02\x12\x0bmodels.read\x18\x01\x12\x97\x01\n\x13UpdateRoutingPolicy\x12\x32.tenantry.api.models.v1.UpdateRoutingPolicyRequest\x1a\x33.tenantry.api.models.v1.UpdateRoutingPolicyResponse\"\x17\xaa\xed\x18\x13\x08\x02\x12\rrouting.write\x18\x01\x12\x87\x01\n\rRegisterModel\x12,.tenantry.api.models.v1.RegisterModelRequest\x1a-.tenantry.api.models.v1.RegisterModelResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x12\x8d\x01\n\x0f\x44\x65registerModel\x12..tenantry.api.models.v1.DeregisterModelRequest\x1a/.tenantry.api.models.v1.DeregisterModelResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x12\x9f\x01\n\x15SetProviderCredential\x12\x34.tenantry.api.models.v1.SetProviderCredentialRequest\x1a\x35.tenantry.api.models.v1.SetProviderCredentialResponse\"\x19\x90\x02\x02\xaa\xed\x18\x12\x08\x02\x12\x0cmodels.write\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,8 +47,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['DeregisterModel']._serialized_options = b'\220\002\002\252\355\030\022\010\002\022\014models.write\030\001'
   _globals['_MODELSERVICE'].methods_by_name['SetProviderCredential']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['SetProviderCredential']._serialized_options = b'\220\002\002\252\355\030\022\010\002\022\014models.write\030\001'
-  _globals['_PROVIDER']._serialized_start=1750
-  _globals['_PROVIDER']._serialized_end=1856
+  _globals['_PROVIDER']._serialized_start=1807
+  _globals['_PROVIDER']._serialized_end=1913
   _globals['_MODEL']._serialized_start=145
   _globals['_MODEL']._serialized_end=430
   _globals['_ROUTINGPOLICY']._serialized_start=433
@@ -59,28 +59,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_end=824
   _globals['_SELECTMODELREQUEST']._serialized_start=826
   _globals['_SELECTMODELREQUEST']._serialized_end=861
-  _globals['_SELECTMODELRESPONSE']._serialized_start=863
-  _globals['_SELECTMODELRESPONSE']._serialized_end=966
-  _globals['_GETROUTINGPOLICYREQUEST']._serialized_start=968
-  _globals['_GETROUTINGPOLICYREQUEST']._serialized_end=1009
-  _globals['_GETROUTINGPOLICYRESPONSE']._serialized_start=1011
-  _globals['_GETROUTINGPOLICYRESPONSE']._serialized_end=1109
-  _globals['_UPDATEROUTINGPOLICYREQUEST']._serialized_start=1111
-  _globals['_UPDATEROUTINGPOLICYREQUEST']._serialized_end=1227
-  _globals['_UPDATEROUTINGPOLICYRESPONSE']._serialized_start=1229
-  _globals['_UPDATEROUTINGPOLICYRESPONSE']._serialized_end=1330
-  _globals['_REGISTERMODELREQUEST']._serialized_start=1332
-  _globals['_REGISTERMODELREQUEST']._serialized_end=1400
-  _globals['_REGISTERMODELRESPONSE']._serialized_start=1402
-  _globals['_REGISTERMODELRESPONSE']._serialized_end=1471
-  _globals['_DEREGISTERMODELREQUEST']._serialized_start=1473
-  _globals['_DEREGISTERMODELREQUEST']._serialized_end=1528
-  _globals['_DEREGISTERMODELRESPONSE']._serialized_start=1530
-  _globals['_DEREGISTERMODELRESPONSE']._serialized_end=1576
-  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_start=1579
-  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_end=1715
-  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_start=1717
-  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_end=1748
-  _globals['_MODELSERVICE']._serialized_start=1859
-  _globals['_MODELSERVICE']._serialized_end=2884
+  _globals['_SELECTMODELRESPONSE']._serialized_start=864
+  _globals['_SELECTMODELRESPONSE']._serialized_end=1023
+  _globals['_GETROUTINGPOLICYREQUEST']._serialized_start=1025
+  _globals['_GETROUTINGPOLICYREQUEST']._serialized_end=1066
+  _globals['_GETROUTINGPOLICYRESPONSE']._serialized_start=1068
+  _globals['_GETROUTINGPOLICYRESPONSE']._serialized_end=1166
+  _globals['_UPDATEROUTINGPOLICYREQUEST']._serialized_start=1168
+  _globals['_UPDATEROUTINGPOLICYREQUEST']._serialized_end=1284
+  _globals['_UPDATEROUTINGPOLICYRESPONSE']._serialized_start=1286
+  _globals['_UPDATEROUTINGPOLICYRESPONSE']._serialized_end=1387
+  _globals['_REGISTERMODELREQUEST']._serialized_start=1389
+  _globals['_REGISTERMODELREQUEST']._serialized_end=1457
+  _globals['_REGISTERMODELRESPONSE']._serialized_start=1459
+  _globals['_REGISTERMODELRESPONSE']._serialized_end=1528
+  _globals['_DEREGISTERMODELREQUEST']._serialized_start=1530
+  _globals['_DEREGISTERMODELREQUEST']._serialized_end=1585
+  _globals['_DEREGISTERMODELRESPONSE']._serialized_start=1587
+  _globals['_DEREGISTERMODELRESPONSE']._serialized_end=1633
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_start=1636
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_end=1772
+  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_start=1774
+  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_end=1805
+  _globals['_MODELSERVICE']._serialized_start=1916
+  _globals['_MODELSERVICE']._serialized_end=2941
 # @@protoc_insertion_point(module_scope)

@@ -249,6 +249,7 @@ class SelectModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     FALLBACKS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___Model:
         """model that was chosen."""
@@ -261,16 +262,21 @@ class SelectModelResponse(_message.Message):
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """reasons, a sentence a candidate: why it was or was not chosen."""
 
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """fallback_models are the fallbacks' registrations, in the same order: who may read the request, by which tokenizer."""
+
     def __init__(
         self,
         *,
         model: Global___Model | None = ...,
         fallbacks: _abc.Iterable[_builtins.str] | None = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        fallback_models: _abc.Iterable[Global___Model] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallbacks", b"fallbacks", "model", b"model", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_models", b"fallback_models", "fallbacks", b"fallbacks", "model", b"model", "reasons", b"reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
