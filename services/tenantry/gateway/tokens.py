@@ -11,8 +11,8 @@ Counters = Callable[[Model], Awaitable[Counter | None]]
 
 # In characters. Beyond it a thread counts: that many take a quarter of a millisecond, at worst one.
 _COUNTED_AT_ONCE = 4096
-# Prompts make no larger texts. A tokenizer takes 0.15 s for one of these at worst, and gives up on some that are larger.
-_MOST_COUNTED = 256 * 1024
+# Larger texts are estimated: nobody's limits have been asked yet, and a tokenizer takes 15 ms for one of these at worst.
+_MOST_COUNTED = 64 * 1024
 
 
 async def _no_counter(_: Model) -> None:

@@ -90,12 +90,12 @@ async def test_a_descriptors_hits_take_the_place_of_the_requests_and_none_are_co
 
 async def test_hits_that_shall_be_given_back_are_refused_and_not_counted(quota: Quota) -> None:
     stub = RateLimitServiceStub(quota.room.channel(service="edge"))
-    request = asked(quota.globex, BURST)
+    request = asked(quota.globex, AT_ONCE)
     request.descriptors[0].is_negative_hits = True
     with pytest.raises(InvalidArgument) as refused:
         await stub.ShouldRateLimit(request)
     assert refused.value.violations[0][0] == "descriptors[0].is_negative_hits"
-    assert (await envoy(quota, quota.globex, BURST)).overall_code == OK
+    assert (await envoy(quota, quota.globex, AT_ONCE)).overall_code == OK
 
 
 async def test_more_hits_than_can_ever_be_at_once_are_refused_without_a_time_to_come_back(quota: Quota) -> None:

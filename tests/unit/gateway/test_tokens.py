@@ -115,15 +115,15 @@ async def test_what_takes_long_to_count_is_counted_in_a_thread_and_what_takes_to
         return 1
 
     tokens, here = counting(counter), threading.current_thread()
-    assert [await tokens.written("x" * size, UNKNOWN) for size in (4_000, 5_000, 262_144)] == [1, 1, 1]
+    assert [await tokens.written("x" * size, UNKNOWN) for size in (4_000, 5_000, 65_536)] == [1, 1, 1]
     assert [thread is here for thread in threads] == [True, False, False]
-    huge = "x" * 262_145
+    huge = "x" * 65_537
     assert await tokens.written(huge, UNKNOWN) == estimate.likely_tokens(huge)
     assert await tokens.to_hold(plan(UNKNOWN, huge)) > estimate.most_tokens(huge)
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 262_144, " " * 262_143 + "x", "\n" * 262_144], ids=["letters", "spaces", "lines"]
+    "text", ["a" * 65_536, " " * 65_535 + "x", "\n" * 65_536], ids=["letters", "spaces", "lines"]
 )
 def test_the_largest_text_that_is_counted_is_no_trouble_to_the_tokenizer(counted: Counter, text: str) -> None:
     assert 0 < counted(text) <= len(text)
