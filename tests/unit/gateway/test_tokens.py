@@ -122,9 +122,7 @@ async def test_what_takes_long_to_count_is_counted_in_a_thread_and_what_takes_to
     assert await tokens.to_hold(plan(UNKNOWN, huge)) > estimate.most_tokens(huge)
 
 
-@pytest.mark.parametrize(
-    "text", ["a" * 65_536, " " * 65_535 + "x", "\n" * 65_536], ids=["letters", "spaces", "lines"]
-)
+@pytest.mark.parametrize("text", ["a" * 65_536, " " * 65_535 + "x", "\n" * 65_536], ids=["letters", "spaces", "lines"])
 def test_the_largest_text_that_is_counted_is_no_trouble_to_the_tokenizer(counted: Counter, text: str) -> None:
     assert 0 < counted(text) <= len(text)
 
