@@ -1,12 +1,12 @@
 -- Go on with a running call. One that these books have lost is counted again, whatever room there is: it is of another epoch,
--- which begins when another run of Redis serves the books.
+-- which begins with another history of the data (outbox_redis.py): after a start or a failover of its server.
 -- ARGV    1-11 as in queue_state.lua, 12 ticket, 13 organisation, 14 tenant, 15 weight, 16 most running, 17 priority, 18 input
 --         tokens, 19 most output tokens, 20 output tokens so far, 21 epoch of the lease, 22 its end
 -- RESULT  {now, epoch, news, 1, end} | {now, epoch, news, 4}: gone
 local name, tenant, input, output = ARGV[12], ARGV[14], tonumber(ARGV[18]), tonumber(ARGV[19])
-local run = vtc.server()
-if run ~= pool.server then
-  pool.server, pool.epoch = run, FRESH
+local history = vtc.history()
+if history ~= pool.history then
+  pool.history, pool.epoch = history, FRESH
 end
 
 local function attach()

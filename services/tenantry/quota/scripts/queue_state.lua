@@ -54,15 +54,15 @@ end
 
 -- State: loaded once a call, written back by `finish`.
 
-function vtc.server()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+function vtc.history()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 end
 
 -- What is stored are values one after the other: with their names they would take twice as long to pack.
 
-function vtc.as_pool(epoch, server, used, waiting, number, weights, last, last_org, ...)
+function vtc.as_pool(epoch, history, used, waiting, number, weights, last, last_org, ...)
   local limit, answered, cut, held, calls, hold, ticks, charge = ...
-  return {epoch = epoch, server = server, used = used, waiting = waiting, number = number, weights = weights, last = last,
+  return {epoch = epoch, history = history, used = used, waiting = waiting, number = number, weights = weights, last = last,
     last_org = last_org, limit = limit, answered = answered, cut = cut, held = held, calls = calls, hold = hold,
     ticks = ticks, charge = charge}
 end
@@ -84,7 +84,7 @@ end
 
 local stored = redis.call('GET', STATE)
 local pool = stored and vtc.as_pool(cmsgpack.unpack(stored))
-  or vtc.as_pool(FRESH, vtc.server(), 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0)
+  or vtc.as_pool(FRESH, vtc.history(), 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0)
 local organisations, tenants, tickets = {}, {}, {}
 
 function vtc.organisation_of(name)
@@ -136,7 +136,7 @@ function vtc.finish()
   if #changed > 0 then
     redis.call('HSET', ACCOUNTS, unpack(changed))
   end
-  redis.call('SET', STATE, cmsgpack.pack(pool.epoch, pool.server, pool.used, pool.waiting, pool.number, pool.weights,
+  redis.call('SET', STATE, cmsgpack.pack(pool.epoch, pool.history, pool.used, pool.waiting, pool.number, pool.weights,
     pool.last, pool.last_org, pool.limit, pool.answered, pool.cut, pool.held, pool.calls, pool.hold, pool.ticks, pool.charge))
 end
 
