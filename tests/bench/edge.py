@@ -1,11 +1,13 @@
 """What the edge costs: the same call through Envoy, through kit's own edge, and straight to its service with an assertion.
 
-Envoy asks tenancy and quota for each call, over the network; kit's edge asks them within the process. One mesh, whose
-services share two cores with Envoy and the client; the ways take turns in short slices.
+Envoy asks tenancy and quota for each call, over the network; kit's edge asks them within the process. A second Envoy asks
+servers that look at nothing (`bare.py`): what is left is the price of asking. One mesh, whose services share two cores with both
+and with the client; the ways take turns in short slices.
 """
 
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,16 @@ from tenantry.api.tenancy.v1 import identity_service_pb2 as identity_pb
 from tenantry.api.tenancy.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tenantry.kit import call
 from tests.bench.asking import PATH, QUESTION, asked_mesh, provider_process
+from tests.bench.children import child
 from tests.bench.load import client, closed_loop, median, raw, ready
 from tests.bench.report import FULL, Report
-from tests.harness.envoy import Envoy, envoy_beside
+from tests.harness.envoy import Envoy, edge_token, envoy_beside
 from tests.harness.mesh import RunningMesh
 
 AT_ONCE = 32
 SAMPLING = 0.01
 ADDED_MS, SHARE = 1.5, 0.4
-DIRECT, ENVOY, KIT = "direct", "Envoy", "kit's edge"
+DIRECT, ENVOY, ASKING, KIT = "direct", "Envoy", "Envoy, bare answers", "kit's edge"
 _QUERY = gateway_pb.GenerationQuery(question=QUESTION, model="extractive")
 # The main job answered from the cache, for which the goals are; and the smallest RPC, of which an edge is the most.
 CALLS = {
@@ -68,10 +71,10 @@ async def _direct(mesh: RunningMesh, key: str) -> Sequence[tuple[str, str]]:
     return ((call.ASSERTION, answer.assertion), (call.TENANT, answer.tenant))
 
 
-async def measure(mesh: RunningMesh, envoy: Envoy, key: str, name: str, size: Size) -> dict[str, Times]:
+async def measure(mesh: RunningMesh, envoy: Envoy, asking: Envoy, key: str, name: str, size: Size) -> dict[str, Times]:
     """Takes turns between the ways."""
     path, body, service = CALLS[name]
-    at = {DIRECT: mesh.addresses[service], ENVOY: envoy.grpc, KIT: mesh.edge}
+    at = {DIRECT: mesh.addresses[service], ENVOY: envoy.grpc, ASKING: asking.grpc, KIT: mesh.edge}
     channels: dict[str, aio.Channel] = {way: client(address) for way, address in at.items()}
     bearer = (("authorization", f"Bearer {key}"),)
     times = {way: Times() for way in at}
@@ -79,7 +82,7 @@ async def measure(mesh: RunningMesh, envoy: Envoy, key: str, name: str, size: Si
         await ready(channel)
     for round in range(size.rounds + 1):
         # Anew each round: an assertion lives two minutes.
-        carried = {DIRECT: await _direct(mesh, key), ENVOY: bearer, KIT: bearer}
+        carried = dict.fromkeys(at, bearer) | {DIRECT: await _direct(mesh, key)}
         for way, channel in channels.items():
             ask, metadata = raw(channel, path), tuple(carried[way])
 
@@ -96,6 +99,15 @@ async def measure(mesh: RunningMesh, envoy: Envoy, key: str, name: str, size: Si
     return times
 
 
+@contextmanager
+def _bare(mesh: RunningMesh, key: str, state: Path) -> Iterator[list[str]]:
+    """Where Envoy may ask in place of tenancy and quota: two processes."""
+    with ExitStack() as stack:
+        asked = (mesh.addresses["tenancy"], edge_token(mesh), key)
+        children = (child("tests.bench.bare", *asked, log=state / f"bare{place}.log") for place in range(2))
+        yield [stack.enter_context(one)[1]["address"] for one in children]
+
+
 def _report(name: str, times: dict[str, Times], report: Report) -> None:
     p50 = {way: median(one.p50) for way, one in times.items()}
     rate = {way: median(one.rate) for way, one in times.items()}
@@ -103,7 +115,7 @@ def _report(name: str, times: dict[str, Times], report: Report) -> None:
         share = rate[way] / rate[DIRECT]
         cells = (f"{p50[way]:.2f} ms", f"{p50[way] - p50[DIRECT]:+.2f} ms", f"{rate[way]:.0f}/s", f"{share:.0%}")
         report.row(name, way, *cells)
-        figure = f"{name} {way}".lower().replace(" ", "_").replace("'", "")
+        figure = f"{name} {way}".lower().replace(" ", "_").replace("'", "").replace(",", "")
         report.figure(f"{figure}_p50_ms", p50[way])
         report.figure(f"{figure}_per_s", rate[way], 0)
         report.figure(f"{figure}_of_direct", share)
@@ -120,7 +132,11 @@ def run(*, size: Size | None = None) -> Report:
         with (
             asked_mesh("cohosted", state / "mesh", SAMPLING, provider) as (mesh, key),
             envoy_beside(mesh, state / "envoy") as envoy,
+            _bare(mesh, key, state) as (tenancy, quota),
+            envoy_beside(
+                mesh, state / "asking", TENANTRY_TENANCY_ADDRESS=tenancy, TENANTRY_QUOTA_ADDRESS=quota
+            ) as asking,
         ):
             for name in CALLS:
-                _report(name, uvloop.run(measure(mesh, envoy, key, name, size or Size())), report)
+                _report(name, uvloop.run(measure(mesh, envoy, asking, key, name, size or Size())), report)
     return report

@@ -3,6 +3,7 @@ what it adds within one process, and the cases in which gateways of the field ad
 """
 
 import asyncio
+import random
 import secrets
 import tempfile
 import time
@@ -82,6 +83,10 @@ class Tenant:
         usage = Usage(input_tokens=read, output_tokens=written, model="m", outcome=OUTCOME_OK, request_id="req_1")
         stub = ReservationServiceStub(self.rooms[0].channel(service="gateway"))
         await stub.CommitReservation(pb.CommitReservationRequest(receipt=receipt, usage=usage))
+
+    async def release(self, receipt: pb.Receipt) -> None:
+        stub = ReservationServiceStub(self.rooms[0].channel(service="gateway"))
+        await stub.ReleaseReservation(pb.ReleaseReservationRequest(receipt=receipt))
 
     def metadata(self, room: Served) -> tuple[tuple[str, str], ...]:
         """What a call of the gateway carries."""
@@ -216,6 +221,34 @@ async def token_budget(rooms: list[Served], report: Report, fits: int, name: str
     report.goal(f"{name}: {least} to {fits} of {fits}", least <= admitted <= fits)
 
 
+async def drift(rooms: list[Served], report: Report, seconds: float) -> None:
+    """Requests that use less or more than they held, or nothing: then the books' counter has what was settled, to the token."""
+    tenant, dice = Tenant(rooms), random.Random(3)
+    await tenant.onboard(tokens_per_day=10**9, tokens_per_minute=10**8, token_burst=10**8, concurrent_requests=10_000)
+    end = time.monotonic() + seconds
+    settled = requests = 0
+
+    async def ask() -> None:
+        nonlocal settled, requests
+        while time.monotonic() < end:
+            read, written = dice.randrange(1, 2_000), dice.randrange(2_000)
+            receipt = await tenant.reserve(dice.randrange(1, 2_000), dice.randrange(1, 2_000))
+            requests += 1
+            if written < 200:
+                await tenant.release(receipt)
+            else:
+                await tenant.commit(receipt, read, written)
+                settled += read + written
+
+    await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
+    with rooms[0].calling(tenant.caller):
+        usage = await LimitServiceStub(rooms[0].channel()).GetQuotaUsage(limit_pb.GetQuotaUsageRequest())
+    [used] = [one.used for one in usage.uses if one.measure == "tokens_per_day"]
+    report.row(f"counted of {settled:,} tokens that {requests:,} requests settled", f"{used:,}", "all")
+    report.figure("drift_tokens", used - settled, 0)
+    report.goal("no drift, and no hold left", used == settled and usage.requests_running == 0)
+
+
 async def books_gone(rooms: list[Served], books: stores.RedisServer, report: Report) -> None:
     """100 at once, Redis killed: what 200 requests get, and how soon the books are used again."""
     tenant = Tenant(rooms)
@@ -272,6 +305,7 @@ async def _measure(report: Report, rounds: int, seconds: float, window_s: float,
         await token_budget(rooms, report, fits, "five times too much asked for", 250, 50)
         await token_budget(rooms, report, fits, "no max tokens", 4_096, 50)
         await token_budget(rooms, report, fits, "long answers", 1_000, 900)
+        await drift(rooms, report, window_s / 2)
         await books_gone(rooms, books, report)
         with stores.running(stores.BOOKS) as own:
             await added(state / "own", own.url, report, seconds)
