@@ -36,7 +36,10 @@ class Killable:
             if not ours.poll(STARTS_WITHIN_S):
                 self.kill()
                 raise RuntimeError("the replica did not start")
-            address, key = ours.recv()
+            try:
+                address, key = ours.recv()
+            except EOFError:
+                raise RuntimeError("the replica ended as it started") from None
         host = Host(address, "", Registry())
         self.served = Served(host, Ed25519PrivateKey.from_private_bytes(key), "network", ["quota"])
 

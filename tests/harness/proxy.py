@@ -33,7 +33,7 @@ class Proxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # uvloop's word for a connection that was closed
             while data := await source.read(65_536):
                 await self._whole.wait()
                 sink.write(data)
