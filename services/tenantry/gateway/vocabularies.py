@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from contextvars import Context
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +33,8 @@ class Vocabularies:
         except KeyError:
             return None
         if name not in self._loads:
-            self._loads[name] = asyncio.create_task(asyncio.to_thread(_load, self._folder, name))
+            loading = asyncio.to_thread(_load, self._folder, name)
+            self._loads[name] = asyncio.create_task(loading, context=Context())  # what it says is about no tenant
         # Others wait for it too, when this request goes.
         return await asyncio.shield(self._loads[name])
 
