@@ -107,6 +107,13 @@ def valkey_books() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def redis_books() -> Iterator[str]:
+    """URL of a Redis 7 that keeps every acknowledged write, or the test is left out. Shared: use tenants of your own."""
+    with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
 def valkey_cache() -> Iterator[str]:
     """URL of a Valkey that forgets what is old. Shared: use tenants of your own."""
     with stores.running(stores.CACHE) as server:

@@ -176,7 +176,7 @@ async def site(case: Case, state: Path) -> AsyncIterator[Site]:
         replicas: list[Killable] = []
         for place in range(REPLICAS):
             replicas.append(await asyncio.to_thread(Killable, settings[place], state / str(place), skews[place]))
-        load = Load([one.served for one in replicas], LIMIT)
+        load = Load([one.served for one in replicas], LIMIT, TERMS)
         await load.onboard()
         try:
             yield Site(books, state, settings, wires, replicas, load)

@@ -80,7 +80,6 @@ async def test_every_call_whose_end_was_seen_is_in_the_ledger_as_its_provider_re
     assert (total.requests, total.estimated) == (everything, len(guessed))
 
 
-@pytest.mark.timeout(180)
 def end_all_holds(url: str) -> None:
     """A minute passes for holds that nobody renews: their ends are moved, since the books' clock can't be."""
     books: Any
@@ -92,6 +91,7 @@ def end_all_holds(url: str) -> None:
                 books.zadd(ends, dict.fromkeys(held, 1))
 
 
+@pytest.mark.timeout(180)
 async def test_a_gateway_that_is_killed_in_mid_stream_leaves_an_estimated_entry_and_no_hold(
     tmp_path: Path, fake: ProviderServer
 ) -> None:

@@ -210,6 +210,7 @@ class Actor:
         await self._call(self._usage.GetUsage, usage_pb.GetUsageRequest(grouping=grouping))
         await self._call(self._usage.ListUsageRecords, usage_pb.ListUsageRecordsRequest())
         await self._call(self._limits.GetQuotaUsage, limit_pb.GetQuotaUsageRequest())
+        await self._call(self._limits.ListRefusedTenants, limit_pb.ListRefusedTenantsRequest())
 
     async def _look_at_lists(self, dice: random.Random) -> None:
         await self._call(self._models.ListModels, model_pb.ListModelsRequest())
@@ -230,6 +231,7 @@ class Actor:
             (self._usage.ListUsageRecords, usage_pb.ListUsageRecordsRequest(tenant=other.tenant)),
             (self._limits.GetQuotaLimits, limit_pb.GetQuotaLimitsRequest(tenant=other.tenant)),
             (self._limits.GetQuotaUsage, limit_pb.GetQuotaUsageRequest(tenant=other.tenant)),
+            (self._limits.ListRefusedTenants, limit_pb.ListRefusedTenantsRequest(tenant=other.tenant)),
             (self._prompts.GetPrompt, prompt_pb.GetPromptRequest(tenant=other.tenant, prompt=PROMPT)),
             (self._prompts.ListPrompts, prompt_pb.ListPromptsRequest(tenant=other.tenant)),
             (self._keys.ListApiKeys, key_pb.ListApiKeysRequest(tenant=other.tenant)),

@@ -1,4 +1,4 @@
-"""`tenantry top`: who runs and who waits in the pools of providers' capacity, and what is used of their limits."""
+"""`tenantry top`: who runs or waits in the pools of providers' capacity, who is refused, and what is used of their limits."""
 
 import json
 import time
@@ -29,6 +29,8 @@ from tenantry.cli.refusals import fail
 _MOST_POOLS = 100
 # Tenants of a pool that a terminal shows, and tenants whose limits are asked for.
 _MOST_TENANTS = 20
+# Tenants that a list of the refused holds; of others nothing is known when it is full.
+_MOST_REFUSED = 200
 _WITHIN_S = 10.0
 _REACHED = 100
 _COLUMNS = (
@@ -38,8 +40,9 @@ _COLUMNS = (
     "waiting",
     "due",
     "expected wait",
-    "requests used",
-    "tokens used",
+    "requests",
+    "tokens",
+    "refusals",
     "refused by",
 )
 
@@ -56,11 +59,13 @@ class _Used:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A pool at one moment, and what is used of its tenants' limits."""
+    """A pool at one moment, what is used of its tenants' limits, and who was refused how often in the last minute. A pool without
+    a name: those who were refused and are in none."""
 
     pool: str
     queue: pb.WatchQueueResponse
     used: dict[str, _Used]
+    refused: dict[str, int]
 
     @property
     def running(self) -> int:
@@ -69,6 +74,10 @@ class _Seen:
     @property
     def waiting(self) -> int:
         return sum(row.waiting for row in self.queue.rows)
+
+    def refusals(self, tenant: str) -> int | None:
+        """None: not known, but fewer than of those who are."""
+        return self.refused.get(tenant, 0 if len(self.refused) < _MOST_REFUSED else None)
 
 
 _Look = Callable[[], Sequence[_Seen]]
@@ -82,7 +91,7 @@ def top(
     key: Key = None,
     tenant: Tenant = None,
 ) -> None:
-    """Show who runs and who waits: an operator sees all tenants, a tenant's admin its own. Ctrl-C ends it."""
+    """Show who runs, who waits and who is refused: an operator sees all tenants, a tenant's admin its own. Ctrl-C ends it."""
     look = partial(_look, connected(address, key, tenant), pool or (), tenant or "")
     try:
         if is_terminal():
@@ -143,15 +152,26 @@ def _names_of(model: model_pb.Model, tenant: str) -> list[str]:
 
 
 def _look(connection: Connection, pools: Sequence[str], tenant: str) -> list[_Seen]:
-    """These pools, all without a name, the longest queues first."""
+    """These pools, the longest queues first; without a name all pools, and then those who were refused and are in none."""
     names = pools or _pools(connection, tenant)
     queues = {name: _first(connection, pb.WatchQueueRequest(pool=name, tenant=tenant)) for name in names}
     busiest = sorted(
         (row for queue in queues.values() for row in queue.rows), key=lambda row: -(row.waiting + row.running)
     )
-    shown = list(dict.fromkeys(row.tenant for row in busiest))[:_MOST_TENANTS]
+    present = dict.fromkeys(row.tenant for row in busiest)
+    refused = _refused(connection, tenant)
+    others = [] if pools else [name for name in refused if name not in present]
+    shown = [*list(present)[:_MOST_TENANTS], *others[:_MOST_TENANTS]]
     used = {name: part for name in shown if (part := _used(connection, name)) is not None}
-    return sorted((_Seen(name, queue, used) for name, queue in queues.items()), key=lambda one: -one.waiting)
+    seen = sorted((_Seen(name, queue, used, refused) for name, queue in queues.items()), key=lambda one: -one.waiting)
+    nowhere = pb.WatchQueueResponse(rows=[pb.QueueRow(tenant=name) for name in others])
+    return [*seen, *([_Seen("", nowhere, used, refused)] if others else [])]
+
+
+def _refused(connection: Connection, tenant: str) -> dict[str, int]:
+    request = limit_pb.ListRefusedTenantsRequest(tenant=tenant)
+    found = connection.call(LimitServiceStub, "ListRefusedTenants", request, timeout_s=_WITHIN_S)
+    return {one.tenant: one.refusals for one in found.tenants}
 
 
 def _first(connection: Connection, request: pb.WatchQueueRequest) -> pb.WatchQueueResponse:
@@ -184,6 +204,8 @@ def _lines(seen: Sequence[_Seen]) -> Iterable[dict[str, Any]]:
     for one in seen:
         for row in one.queue.rows:
             line = {"time": now, "pool": one.pool, **as_dict(row)}
+            if (refusals := one.refusals(row.tenant)) is not None:
+                line["refusals"] = refusals
             if used := one.used.get(row.tenant):
                 line |= {"requests_used": used.requests, "tokens_used": used.tokens, "refused_by": used.reached}
             if one.queue.HasField("pool"):
@@ -198,7 +220,8 @@ def _view(seen: Sequence[_Seen]) -> Group:
     for one in seen:
         use = one.queue.pool
         state = f"  {use.in_use} of {use.room} in use, {use.waiting} waiting" if one.queue.HasField("pool") else ""
-        parts += [Text.assemble((clean(one.pool), "bold"), state), _table(one), Text()]
+        name = clean(one.pool) or "refused, and in no pool"
+        parts += [Text.assemble((name, "bold"), state), _table(one), Text()]
     return Group(*parts[:-1])
 
 
@@ -207,22 +230,25 @@ def _table(seen: _Seen) -> Table | Text:
         return Text("  nobody runs or waits", "dim")
     table = Table("  " + _COLUMNS[0], box=None, header_style="bold")
     for column in _COLUMNS[1:]:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in seen.queue.rows[:_MOST_TENANTS]:
         part = f"{row.running / seen.running:.0%}" if seen.queue.HasField("pool") and seen.running else ""
         wait = f"{row.expected_wait.ToMilliseconds() / 1000:.1f} s" if row.HasField("expected_wait") else ""
         due = f"{row.share:.0%}" if row.waiting else ""
         cells = (str(row.running), part, str(row.waiting), due, wait)
-        table.add_row(Text("  " + clean(row.tenant)), *cells, *_limits(seen.used.get(row.tenant)))
+        table.add_row(
+            Text("  " + clean(row.tenant)), *cells, *_limits(seen.used.get(row.tenant), seen.refusals(row.tenant))
+        )
     if (more := len(seen.queue.rows) - _MOST_TENANTS) > 0:
         table.add_row(Text(f"  and {more} more", "dim"))
     return table
 
 
-def _limits(used: _Used | None) -> tuple[Text, ...]:
+def _limits(used: _Used | None, refusals: int | None) -> tuple[Text, ...]:
+    refused = Text("" if refusals is None else str(refusals), "red" if refusals else "")
     if used is None:
-        return ()
-    return _percent(used.requests), _percent(used.tokens), Text(", ".join(used.reached), "red")
+        return Text(), Text(), refused
+    return _percent(used.requests), _percent(used.tokens), refused, Text(", ".join(used.reached), "red")
 
 
 def _percent(part: float) -> Text:

@@ -32,17 +32,30 @@ def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit, ahead: int 
 
 
 class Calls:
-    """`find` gives a tenant's limits from memory."""
+    """`find` gives a tenant's limits from memory; `refused` hears which tenants are."""
 
+<<<<<<< HEAD
     def __init__(self, counted: CountedAhead, find: Callable[[str], Awaitable[TenantLimits | None]]) -> None:
         self._counted = counted
+=======
+    def __init__(
+        self,
+        counters: CallCounters,
+        find: Callable[[str], Awaitable[TenantLimits | None]],
+        refused: Callable[[str], None],
+    ) -> None:
+        self._counters = counters
+>>>>>>> promises
         self._find = find
+        self._refused = refused
 
     async def admit(self, owner: Owner, calls: int = 1) -> None:
         """Count so many calls of the owner's; ResourceExhausted says when they would be admitted."""
         limit = await self._limit(owner)
         wait_us = await self._counted.count(owner, calls, limit)
         if wait_us:
+            if isinstance(owner, Tenant):
+                self._refused(owner.id)
             raise _refusal(owner, wait_us, limit)
 
     async def _limit(self, owner: Owner) -> CallLimit:

@@ -79,6 +79,12 @@ def calls_key(owner: Owner) -> str:
     return redis_key(slot, "calls", owner)
 
 
+@lru_cache(maxsize=1)
+def refusals_keys() -> tuple[str, ...]:
+    """Who was refused how often: a ring of ten seconds each, of which six count. They end by themselves."""
+    return tuple(redis_key("quota", "refusals", Platform(), str(place)) for place in range(7))
+
+
 def schema_key() -> str:
     """The books' version and number of buckets."""
     return redis_key("quota", "schema", Platform())

@@ -1,6 +1,7 @@
 """Holds for the gateway: reserve, renew, commit, release."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tenantry.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted, Unavailable
@@ -68,12 +69,13 @@ class Proven:
 
 
 class Reservations:
-    """`secret` signs receipts."""
+    """`secret` signs receipts; `refused` hears which tenants are."""
 
-    def __init__(self, books: Books, in_force: InForce, secret: bytes) -> None:
+    def __init__(self, books: Books, in_force: InForce, secret: bytes, refused: Callable[[str], None]) -> None:
         self._books = books
         self._in_force = in_force
         self._secret = secret
+        self._refused = refused
 
     async def reserve(self, owner: Tenant, wanted: Wanted) -> Granted:
         """Hold what the request may use. Raises ResourceExhausted naming every limit that refuses."""
@@ -99,9 +101,9 @@ class Reservations:
                 _warn(held.warnings, demand, owner)
                 return self._granted(held)
             case Refused() as refused:
-                _warn(refused.warnings, demand, owner)
-                raise refusal(refused, refused.under or demand)
+                raise self._refusal(owner, refused, demand)
             case OutboxFull():
+                self._refused(owner.id)
                 raise ResourceExhausted(
                     Reason.OUTBOX_FULL,
                     "too much settled usage waits for the ledger; nothing new is admitted until it reads",
@@ -127,8 +129,7 @@ class Reservations:
                     _warn(renewed.warnings, demand, owner)
                 return renewed
             case Refused() as refused if demand is not None:
-                _warn(refused.warnings, demand, owner)
-                raise refusal(refused, refused.under or demand)
+                raise self._refusal(owner, refused, demand)
             case _:
                 raise NotFound(
                     Reason.NOT_FOUND, "the reservation was settled, released or has ended", kind="reservation"
@@ -157,6 +158,11 @@ class Reservations:
             return await self._in_force.demand(proven.owner, About(receipt.key_id, receipt.end_user, receipt.model))
         except Unavailable:
             return None
+
+    def _refusal(self, owner: Tenant, refused: Refused, demand: Demand) -> ResourceExhausted:
+        _warn(refused.warnings, demand, owner)
+        self._refused(owner.id)
+        return refusal(refused, refused.under or demand)
 
     def _granted(self, held: Held) -> Granted:
         ask = held.ask

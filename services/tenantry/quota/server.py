@@ -31,6 +31,7 @@ from tenantry.quota.limits import QuotaLimits
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.pools import Pools
 from tenantry.quota.presence import Presence
+from tenantry.quota.refusal_counts import RefusalCounts
 from tenantry.quota.reservations import Reservations
 from tenantry.quota.rule_setting import RuleSetting
 from tenantry.quota.service.calls import CallService, RateLimitService
@@ -48,6 +49,7 @@ from tenantry.quota.standby_queues import StandbyQueues
 from tenantry.quota.store_redis import RedisBooks
 from tenantry.quota.store_redis_calls import RedisCallCounters
 from tenantry.quota.store_redis_queue import RedisQueues
+from tenantry.quota.store_redis_refusals import RedisRefusals
 from tenantry.quota.store_sql import KIND, SqlTenants
 from tenantry.quota.store_sql_late import SqlLateSettlements
 from tenantry.quota.store_sql_rules import KIND as RULES_KIND
@@ -86,14 +88,19 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         rule_setting = RuleSetting(rules, tenants, limits, remembered.drop, shared.drop)
         tenant_lifecycle = TenantLifecycle(tenants, books, remembered.drop)
         upkeep = Upkeep(books, outbox, clock)
-        reservations = Reservations(books, in_force, secret)
+        refusals = RefusalCounts(RedisRefusals(connection), presence, remembered.get, clock)
+        reservations = Reservations(books, in_force, secret, refusals.count)
         queues = StandbyQueues(RedisQueues(connection, settings.queue_terms), presence, clock, settings.queue_terms)
         pools = Pools(pool_store, remembered_pools.get, remembered_pools.drop, queues.pools)
-        slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms)
+        slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms, refusals.count)
         watching = Watching(queues, remembered.get, pools.settings, clock)
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
+<<<<<<< HEAD
         counters = StandbyCalls(RedisCallCounters(connection), presence, clock)
         calls = Calls(CountedAhead(counters, clock), remembered.get)
+=======
+        calls = Calls(StandbyCalls(RedisCallCounters(connection), presence, clock), remembered.get, refusals.count)
+>>>>>>> promises
         telemetry.meter.create_observable_gauge(
             "tenantry.quota.books_away",
             [lambda _: [Observation(int(presence.away))]],
@@ -107,7 +114,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                     add_FairQueueServiceServicer_to_server,
                     FairQueueService(slots, reservations, pools, watching),
                 ),
-                (add_LimitServiceServicer_to_server, LimitService(limits, rule_setting)),
+                (add_LimitServiceServicer_to_server, LimitService(limits, rule_setting, refusals)),
                 (add_SettlementServiceServicer_to_server, settlements),
                 (add_CallServiceServicer_to_server, CallService(calls)),
                 (add_RateLimitServiceServicer_to_server, RateLimitService(calls)),
@@ -121,6 +128,7 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
                 upkeep.announce,
                 upkeep.sweep,
                 presence.watch,
+                refusals.add_up,
                 books.enter,
                 slots.sweep,
                 audit_outbox.Sender(database, deliver_by(mesh), clock).run,

@@ -96,6 +96,8 @@ class Slot:
 
     def fail(self, error: TenantryError) -> None:
         self.error = error
+        if isinstance(error, ResourceExhausted):
+            self.room.refused(self.call.tenant)
         self.stop_timer()
         self._tell()
 
@@ -110,7 +112,8 @@ class Slot:
 
 
 class SlotRoom:
-    """All calls of this replica that wait or run in one pool. `closed` is called when the last has gone."""
+    """All calls of this replica that wait or run in one pool. `closed` is called when the last has gone; `refused` hears whose
+    calls are."""
 
     def __init__(
         self,
@@ -120,8 +123,10 @@ class SlotRoom:
         clock: Clock,
         terms: QueueTerms,
         closed: Callable[[Pool], None],
+        refused: Callable[[str], None],
     ) -> None:
         self.pool = pool
+        self.refused = refused
         self._queues = queues
         self._settings = settings
         self._clock = clock

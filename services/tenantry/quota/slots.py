@@ -40,7 +40,8 @@ class Wanted:
 
 
 class Slots:
-    """`find` gives a tenant's limits and `settings` a pool's, from memory; `secret` signs leases."""
+    """`find` gives a tenant's limits and `settings` a pool's, from memory; `secret` signs leases; `refused` hears which tenants
+    are."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Slots:
         clock: Clock,
         secret: bytes,
         terms: QueueTerms,
+        refused: Callable[[str], None],
     ) -> None:
         self._queues = queues
         self._find = find
@@ -57,6 +59,7 @@ class Slots:
         self._clock = clock
         self._secret = secret
         self._terms = terms
+        self._refused = refused
         self._rooms: dict[Pool, SlotRoom] = {}
 
     @property
@@ -134,7 +137,7 @@ class Slots:
     def _room(self, pool: Pool) -> SlotRoom:
         room = self._rooms.get(pool)
         if room is None:
-            room = SlotRoom(pool, self._queues, self._settings, self._clock, self._terms, self._closed)
+            room = SlotRoom(pool, self._queues, self._settings, self._clock, self._terms, self._closed, self._refused)
             self._rooms[pool] = room
         return room
 

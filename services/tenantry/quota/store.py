@@ -86,6 +86,22 @@ class CallCounters(Protocol):
         ...
 
 
+class Refusals(Protocol):
+    """Who was refused how often within the last 50 to 60 s."""
+
+    async def add(self, owner: Platform, refused: Mapping[str, int]) -> None:
+        """Count so many refusals of each of these tenants now."""
+        ...
+
+    async def of(self, owner: Tenant) -> int:
+        """How often the tenant was refused."""
+        ...
+
+    async def most(self, owner: Platform, most: int) -> Sequence[tuple[str, int]]:
+        """The most often refused of those who were among the first `most` in any ten seconds of these."""
+        ...
+
+
 class Outbox(Protocol):
     """Settled usage that the ledger has not acknowledged."""
 

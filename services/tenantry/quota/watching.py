@@ -35,22 +35,28 @@ class Watching:
     ) -> AsyncGenerator[tuple[Use | None, Sequence[Row]], None]:
         """The pool now, and again whenever it has changed, without end. What all hold together is for operators alone."""
         owner = Pool(check_name(pool, "pool"))
-        is_operator = not caller.tenant and not caller.organisation
-        name = await self._named(caller, tenant, is_operator)
+        named = await seen_by(caller, tenant, self._find)
+        name = named.id if named is not None else ""
         shown: tuple[Use | None, Sequence[Row]] | None = None
         while True:
             use, rows = await self._queues.watch(owner, name, await self._settings(owner))
-            now = (use if is_operator else None, rows)
+            now = (use if _is_operator(caller) else None, rows)
             if now != shown:
                 shown = now
                 yield now
             await self._clock.sleep(LOOK_EVERY_S)
 
-    async def _named(self, caller: Caller, tenant: str, is_operator: bool) -> str:
-        if is_operator and not tenant:
-            return ""
-        id = check_tenant_id(tenant or caller.tenant)
-        found = await self._find(id)
-        if found is None or not may_name(caller, Tenant(found.organisation, found.tenant)):
-            raise NotFound(Reason.NOT_FOUND, "there is no such tenant", kind="tenant")
-        return id
+
+async def seen_by(caller: Caller, tenant: str, find: Callable[[str], Awaitable[TenantLimits | None]]) -> Tenant | None:
+    """Whom a request shows that names this tenant, or "": the caller's own; None says all, for an operator. NOT_FOUND unless the
+    caller may name it."""
+    if _is_operator(caller) and not tenant:
+        return None
+    found = await find(check_tenant_id(tenant or caller.tenant))
+    if found is None or not may_name(caller, owner := Tenant(found.organisation, found.tenant)):
+        raise NotFound(Reason.NOT_FOUND, "there is no such tenant", kind="tenant")
+    return owner
+
+
+def _is_operator(caller: Caller) -> bool:
+    return not caller.tenant and not caller.organisation

@@ -1,5 +1,6 @@
 """Attacks on models: another tenant's models, policies and credentials, denied models, addresses inside, content in errors."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -272,7 +273,7 @@ async def test_content_and_credentials_are_in_no_error_log_span_or_file(
                             pass
                     except TenantryError as error:
                         assert CANARY not in f"{error} {error.metadata}"
-        telemetry.flush()
+        await asyncio.to_thread(telemetry.flush)
     found = spans.get_finished_spans()
     calls = [one for one in found if one.name == "chat gpt"]
     assert len(calls) == 12

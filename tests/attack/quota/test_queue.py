@@ -11,7 +11,15 @@ from google.protobuf.duration_pb2 import Duration
 from tenantry.api.quota.v1 import queue_service_pb2 as pb
 from tenantry.api.quota.v1.queue_service_pb2_grpc import FairQueueServiceStub
 from tenantry.api.quota.v1.reservation_service_pb2 import Receipt
-from tenantry.kit.errors import Aborted, InvalidArgument, NotFound, PermissionDenied, Reason, Unauthenticated
+from tenantry.kit.errors import (
+    Aborted,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    ResourceExhausted,
+    Unauthenticated,
+)
 from tenantry.kit.owner import Pool
 from tenantry.quota import keys
 from tests.functional.quota.queue_room import Place, Replicas, replicas
@@ -171,15 +179,32 @@ async def test_durations_that_are_none(quota: Replicas, duration: Duration) -> N
         await place.granted()
 
 
-async def test_a_provider_that_asks_for_a_year_of_patience_holds_its_pool_for_a_minute(quota: Replicas) -> None:
+@pytest.mark.parametrize("seconds", [365 * 86_400, 2**63 - 1])
+async def test_a_provider_that_asks_for_a_year_of_patience_holds_its_pool_for_a_minute(
+    quota: Replicas, seconds: int
+) -> None:
     await quota.set_pool(capacity=4, adaptive=True)
     place = await quota.acquire(quota.acme)
     await place.granted()
-    await place.end(pb.SLOT_OUTCOME_THROTTLED, retry_s=365.0 * 86_400)
+    end = pb.SlotEnd(outcome=pb.SLOT_OUTCOME_THROTTLED, retry_after=Duration(seconds=seconds))
+    await place.stream.write(pb.AcquireSlotRequest(end=end))
     await quota.until_used(in_use=0)
     waiting = await quota.acquire(quota.acme)
     assert (await waiting.waits()).expected_wait.ToSeconds() <= 60
     waiting.stream.cancel()
+
+
+async def test_a_wait_for_ever_is_one_until_the_deadline_and_one_of_nothing_leaves_nothing(quota: Replicas) -> None:
+    await quota.set_pool(capacity=1)
+    for_ever = await quota.acquire(quota.acme, begin_within=Duration(seconds=2**63 - 1, nanos=999_999_999))
+    await for_ever.granted()
+    for caller in (quota.acme, quota.globex):
+        with pytest.raises(ResourceExhausted) as refused:
+            await (await quota.acquire(caller, begin_within=Duration())).granted()
+        assert refused.value.reason is Reason.QUEUE_LATE and refused.value.retry_after_s
+    await quota.until_used(in_use=1, waiting=0)
+    await for_ever.end()
+    await quota.until_used(in_use=0)
 
 
 async def test_a_second_begin_in_one_stream(quota: Replicas) -> None:

@@ -1,5 +1,6 @@
 """Attacks on another tenant's traces by a receipt: what was not proven must not name the tenant on a span."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tenantry.kit.errors import PermissionDenied
 from tests.functional.quota.quota_room import serve
 
 
-def _settling(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
-    telemetry.flush()
+async def _settling(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    await asyncio.to_thread(telemetry.flush)  # it waits for this loop
     named = [span for span in exporter.get_finished_spans() if span.name.endswith("CommitReservation")]
     exporter.clear()
     return named
@@ -31,7 +32,7 @@ async def test_a_settlement_without_a_caller_is_the_tenants_and_a_forged_one_is_
     async for quota in serve(valkey_books, tmp_path, "network", (exporter,)):
         receipt = await quota.reserve(quota.acme)
         await quota.commit(receipt)
-        spans = _settling(exporter)
+        spans = await _settling(exporter)
         assert spans
         assert [_tenant(span) for span in spans] == [quota.acme.tenant] * len(spans)
         receipt.held_tokens += 1
@@ -39,6 +40,6 @@ async def test_a_settlement_without_a_caller_is_the_tenants_and_a_forged_one_is_
             await quota.reservations.CommitReservation(
                 pb.CommitReservationRequest(receipt=receipt, usage=Usage(output_tokens=1))
             )
-        spans = _settling(exporter)
+        spans = await _settling(exporter)
         assert spans
         assert [_tenant(span) for span in spans] == [None] * len(spans)

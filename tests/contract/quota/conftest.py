@@ -2,20 +2,11 @@
 three replicas."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from tenantry.kit.redis import Redis, connect
-from tests.harness import left_out, stores
 from tests.harness.redis_cluster import RedisCluster, running_cluster
-
-
-@pytest.fixture(scope="session")
-def redis_books() -> Iterator[str]:
-    """URL of a Redis 7 that keeps every acknowledged write."""
-    with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
-        yield server.url
 
 
 @pytest.fixture(scope="session")

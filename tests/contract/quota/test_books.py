@@ -1,6 +1,7 @@
 """What the books promise beside the rules: they keep, they settle when full, they refuse what does not fit."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -9,7 +10,7 @@ from tenantry.kit.owner import Platform, Tenant
 from tenantry.kit.redis import Redis, connect
 from tenantry.kit.usage import Usage
 from tenantry.quota import keys
-from tenantry.quota.entries import Ask, Cursor, Full, Held, Limits, Refused, Renewed, Settled
+from tenantry.quota.entries import Ask, Cursor, Full, Held, Limits, OutboxFull, Refused, Renewed, Settled
 from tenantry.quota.holds import Terms
 from tenantry.quota.outbox_redis import RedisOutbox, check_books
 from tenantry.quota.store_redis import RedisBooks
@@ -92,6 +93,29 @@ async def test_a_renewed_hold_is_settled_at_its_last_renewal_with_all_it_held(bo
     assert await books.commit(owner, "", settled_of(ask)) is True
     assert await books.commit(owner, "", settled_of(ask)) is False
     assert [entry.estimated for entry in await _entries(books_redis, owner, ask)] == [True, False]
+
+
+@pytest.mark.parametrize("renewals", [0, 3])
+async def test_a_hold_ends_with_its_term_from_its_last_renewal_and_no_timer_has_to_look(
+    books_redis: Redis, renewals: int
+) -> None:
+    owner, books = Tenant("brief-org", f"brief-{renewals}"), RedisBooks(books_redis, SHORT)
+    demand = demand_of(owner, Limits(600_000, 1_000, 6_000_000, 100_000, concurrent_requests=1))
+    first, others = ask_of(owner, 0), (ask_of(owner, number) for number in itertools.count(1))
+    held: Held | Renewed | Refused | OutboxFull | None = await books.reserve(owner, first, demand)
+    for _ in range(renewals):
+        held = await books.renew(owner, first.reservation, 0, None)
+    assert isinstance(held, Held | Renewed)
+    taken: list[Held] = []
+
+    async def admits_another() -> bool:
+        answer = await books.reserve(owner, next(others), demand)
+        taken.extend([answer] if isinstance(answer, Held) else [])
+        return bool(taken)
+
+    await until(admits_another)
+    assert taken[0].reserved_us >= held.ends_us
+    assert await books.renew(owner, first.reservation, 0, None) is None
 
 
 async def test_a_hold_settled_after_its_term_is_recorded_once_and_owed_whatever_is_said_later(

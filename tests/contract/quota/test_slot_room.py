@@ -53,7 +53,9 @@ class Herd:
 
     def __init__(self, redis: Redis) -> None:
         self.queues = Noting(redis)
-        self.room = SlotRoom(POOL, self.queues, self._settings, SystemClock(), TERMS, lambda pool: None)
+        self.room = SlotRoom(
+            POOL, self.queues, self._settings, SystemClock(), TERMS, lambda pool: None, lambda tenant: None
+        )
         self.slots: list[Slot] = []
 
     async def _settings(self, pool: Pool) -> PoolSettings:

@@ -62,12 +62,14 @@ def test_a_compressed_trace_without_tenants_is_split_and_shown_as_a_table(alone:
 
 
 def test_every_wrong_line_is_named_with_its_number_and_the_reason(alone: Command) -> None:
-    alone.file("bad.csv", HEADER + "0,a,1,1\nlater,a,1,1\n2,a,-1,1\n3,a\n")
+    alone.file(
+        "bad.csv", HEADER + "0,a,1,1\nlater,a,1,1\n2,a,-1,1\n3,a\nnan,a,1,1\n4,a,1,nan\n1e999,a,1,1\n5,a,1,1e18\n"
+    )
     refused = alone("simulate bad.csv")
     assert refused.status == 1 and refused.out == ""
     named = refused.err.splitlines()
-    assert [line.split(": ")[0] for line in named[:-1]] == ["bad.csv:3", "bad.csv:4", "bad.csv:5"]
-    assert "input" in named[1] and "3 lines" in named[-1]
+    assert [line.split(": ")[0] for line in named[:-1]] == [f"bad.csv:{line}" for line in range(3, 10)]
+    assert "input" in named[1] and "7 lines" in named[-1]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ def test_a_file_that_is_no_trace_is_refused(alone: Command, name: str, content: 
         "--seats 0",
         "--token-ms 0",
         "--within -1",
+        "--within nan",
         "--tenants 0",
     ],
 )

@@ -73,8 +73,36 @@ async def test_a_limit_that_refuses_is_named(operator: Command, keys: TenantKeys
     await until(refused, 20, 0.2)
     rows = await look(operator, pool)
     assert rows[keys.tenant]["requests_used"] == 1.0
+
+    async def counted() -> bool:
+        return (await look(operator, pool))[keys.tenant]["refusals"] >= 1
+
+    await until(counted, 20, 0.2)
     shown = (await asyncio.to_thread(operator.on_terminal, f"top --once --pool {pool.pool}")).out
-    assert "requests_per_minute" in shown and "100%" in shown, shown
+    assert "requests_per_minute" in shown and "100%" in shown and "refusals" in shown, shown
+
+
+async def test_who_is_refused_and_in_no_pool_is_shown_to_operators_and_to_itself(
+    local: RunningMesh, operator: Command, tenantry: Command, keys: TenantKeys
+) -> None:
+    limited = f"limits set {keys.tenant} --tokens-per-minute 1 --token-burst 1"
+    assert (await asyncio.to_thread(operator, limited)).status == 0
+    for _ in range(2):
+        assert "LARGER_THAN_LIMIT" in (await asyncio.to_thread(tenantry, "ask Why?")).err
+
+    async def lines(command: Command) -> dict[str, Any]:
+        return {line["tenant"]: line for line in (await asyncio.to_thread(command, "top --once")).lines()}
+
+    async def both_are_counted() -> bool:
+        return (await lines(operator)).get(keys.tenant, {}).get("refusals") == 2
+
+    await until(both_are_counted, 20, 0.2)
+    own = await lines(tenantry)
+    assert list(own) == [keys.tenant] and (own[keys.tenant]["pool"], own[keys.tenant]["refusals"]) == ("", 2)
+    other = local.tenant()
+    assert await lines(operator.within(TENANTRY_KEY=other.key)) == {}
+    shown = (await asyncio.to_thread(operator.on_terminal, "top --once")).out
+    assert "refused, and in no pool" in shown and keys.tenant in shown, shown
 
 
 async def test_a_tenants_admin_sees_its_own_row_alone(

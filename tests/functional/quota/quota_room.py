@@ -112,9 +112,11 @@ async def serve(
         yield quota
 
 
-async def replicas(stack: AsyncExitStack, books: str, state: Path) -> tuple[Quota, Quota]:
-    """Two replicas on the same books and the same database, until the stack ends."""
-    first = await stack.enter_async_context(asynccontextmanager(serve)(books, state, "network"))
-    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key")
-    other = served(Hosted("quota", server.build, settings), state=state, kind="network")
-    return first, Quota(await stack.enter_async_context(other), first.acme, first.globex)
+async def replicas(stack: AsyncExitStack, books: str, state: Path, number: int = 2) -> list[Quota]:
+    """So many replicas on the same books and the same database, until the stack ends."""
+    standby = StandbyTerms(number)
+    first = await stack.enter_async_context(asynccontextmanager(serve)(books, state, "network", standby=standby))
+    settings = Settings(books, f"sqlite:///{state}/quota.db", state / "secrets" / "quota.key", standby=standby)
+    others = [served(Hosted("quota", server.build, settings), state=state, kind="network") for _ in range(1, number)]
+    rooms = [await stack.enter_async_context(other) for other in others]
+    return [first, *(Quota(room, first.acme, first.globex) for room in rooms)]

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from tenantry.api.quota.v1.call_service_pb2_grpc import CallServiceStub
 from tenantry.kit.errors import Reason, ResourceExhausted, TenantryError, Unavailable
 from tenantry.kit.redis import connect
 from tenantry.quota.presence import StandbyTerms
-from tests.functional.quota.quota_room import Quota, serve
+from tests.functional.quota.quota_room import Quota, replicas, serve
+from tests.harness import left_out, stores
 from tests.harness.operator import ROOT
 from tests.harness.poll import until
 from tests.harness.room import caller_of
@@ -24,14 +27,14 @@ from tests.harness.stores import RedisServer
 
 REPLICAS = 3
 REQUESTS = 90
+LIMITS = {"requests_per_minute": REQUESTS, "request_burst": REQUESTS, "concurrent_requests": 1_000}
 
 
 @pytest.fixture
 async def quota(own_books: RedisServer, tmp_path: Path) -> AsyncIterator[Quota]:
     """One of three replicas, whose books the test stops and starts."""
     async for running in serve(own_books.url, tmp_path, "network", standby=StandbyTerms(REPLICAS, most_s=60.0)):
-        limits = {"requests_per_minute": REQUESTS, "request_burst": REQUESTS, "concurrent_requests": 1_000}
-        await running.override(running.acme.tenant, **limits)
+        await running.override(running.acme.tenant, **LIMITS)
         yield running
 
 
@@ -76,6 +79,34 @@ async def test_a_replica_alone_admits_its_share_and_marks_it(quota: Quota, own_b
     # A rate of 30 a minute goes on meanwhile.
     assert REQUESTS // REPLICAS <= len(receipts) <= REQUESTS // REPLICAS + 10
     assert all(receipt.reservation.startswith("loc_") for receipt in receipts)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """Books of the test's own on Redis 7."""
+    with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
+        yield server
+
+
+async def test_all_replicas_alone_admit_their_limit_together_and_the_ledger_has_all_of_it_afterwards(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        all_three = await replicas(stack, own_redis.url, tmp_path, REPLICAS)
+        first = all_three[0]
+        await first.override(first.acme.tenant, **LIMITS)
+        own_redis.kill()
+        began = time.monotonic()
+        found = await asyncio.gather(*(admitted(one, REQUESTS) for one in all_three))
+        receipts = [receipt for some in found for receipt in some]
+        assert REQUESTS <= len(receipts) <= REQUESTS + REQUESTS / 60 * (time.monotonic() - began)
+        for place, receipt in enumerate(receipts):
+            assert await all_three[place % REPLICAS].commit(receipt, place)
+        own_redis.start()
+        entries = await settled(first, len(receipts))
+        assert {name: entry.usage.output_tokens for name, entry in entries.items()} == {
+            receipt.reservation: place for place, receipt in enumerate(receipts)
+        }
 
 
 async def test_books_that_are_there_and_full_are_not_away(quota: Quota, own_books: RedisServer) -> None:

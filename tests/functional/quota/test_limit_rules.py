@@ -254,13 +254,13 @@ async def test_a_tenant_that_is_made_again_has_none_of_its_old_rules(quota: Quot
 
 
 @pytest.fixture
-async def two(valkey_books: str, tmp_path: Path) -> AsyncIterator[tuple[Quota, Quota]]:
+async def two(valkey_books: str, tmp_path: Path) -> AsyncIterator[list[Quota]]:
     """Two replicas on the same books and the same database."""
     async with AsyncExitStack() as stack:
         yield await replicas(stack, valkey_books, tmp_path)
 
 
-async def test_a_change_is_in_force_at_every_replica_within_a_second(two: tuple[Quota, Quota]) -> None:
+async def test_a_change_is_in_force_at_every_replica_within_a_second(two: list[Quota]) -> None:
     here, there = two
     for tenant, organisation, model in ((here.acme.tenant, "", "gpt"), ("", here.acme.organisation, "")):
         await ask(there, there.acme)

@@ -1,5 +1,5 @@
-"""What limits promise while replicas are killed at any moment and their clocks are 5 s apart: on one Valkey, and on a cluster of
-three primaries and three replicas."""
+"""What limits promise while replicas are killed at any moment and their clocks are 5 s apart: on one Redis 7, and on a cluster
+of three primaries and three replicas."""
 
 import asyncio
 import random
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tenantry.kit.redis import connect
 from tenantry.quota.holds import Terms
 from tenantry.quota.presence import StandbyTerms
 from tenantry.quota.settings import Settings
@@ -21,7 +22,7 @@ from tests.harness.redis_cluster import running_cluster
 SKEWS_S = (0.0, 5.0, -5.0)
 LIMIT = Limit(per_minute=6_000, burst=50)
 TERMS = Terms(hold_us=2_500_000)
-CALLERS = 300
+CALLERS = 1_000
 KILLS = 3
 
 
@@ -31,9 +32,9 @@ def cluster_books() -> Iterator[str]:
         yield cluster.url
 
 
-@pytest.fixture(scope="module", params=["valkey", "cluster"])
+@pytest.fixture(scope="module", params=["redis", "cluster"])
 def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What came of hundreds of callers, some of whom went away, while replicas were killed and started again."""
+    """What came of a thousand callers, some of whom went away, while replicas were killed and started again."""
     return asyncio.run(_suffer(request.getfixturevalue(f"{request.param}_books"), tmp_path_factory.mktemp("promises")))
 
 
@@ -52,8 +53,12 @@ async def _suffer(books: str, state: Path) -> Outcome:
         replicas = [await asyncio.to_thread(replica, 0)]
         replicas += await asyncio.gather(*(asyncio.to_thread(replica, place) for place in (1, 2)))
         stack.callback(lambda: [one.kill() for one in replicas])
-        load = Load([one.served for one in replicas], LIMIT, leaving=0.1)
+        load = Load([one.served for one in replicas], LIMIT, TERMS, leaving=0.1)
         await load.onboard()
+        redis = connect(books, store="books")
+        stack.push_async_callback(redis.close)
+        watching = asyncio.create_task(load.watch_ends(redis))
+        stack.callback(watching.cancel)
         async with load.running(CALLERS):
             for _ in range(KILLS):
                 place, enough = dice.randrange(len(replicas)), len(load.outcome.admitted) + dice.randrange(20, 90)
@@ -66,12 +71,23 @@ async def _suffer(books: str, state: Path) -> Outcome:
         async def no_hold_is_left() -> bool:
             return await load.holds() == 0
 
-        # The timer looks every so often; the rest is for a busy machine.
         await until(no_hold_is_left, within_s=TERMS.hold_us / 1e6 + SWEEP_EVERY_S + 3, every_s=0.2)
         outcome = await load.check()
         for one in (*replicas, *killed):
             await one.served.close()
-    assert len(outcome.settled) > KILLS * 20 and outcome.refused and outcome.left > 4
+        assert not watching.done()
+    assert len(outcome.settled) - len(outcome.late) > KILLS * 20 and outcome.refused and outcome.left > 6
+    print(
+        "OUT",
+        len(outcome.settled),
+        len(outcome.late),
+        len(outcome.cut),
+        outcome.left,
+        outcome.over,
+        outcome.outlived_us,
+        outcome.refused,
+        outcome.unavailable,
+    )
     return outcome
 
 
@@ -81,6 +97,8 @@ def test_in_no_interval_more_is_admitted_than_burst_and_rate_allow(outcome: Outc
 
 def test_no_hold_outlives_its_term(outcome: Outcome) -> None:
     assert outcome.leaked == 0
+    # The timer looks every so often; the rest is for a busy machine.
+    assert outcome.outlived_us <= (SWEEP_EVERY_S + 3) * 1e6
 
 
 def test_no_settled_usage_is_lost_doubled_or_altered(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from tenantry.kit.messages import time_message
 from tenantry.quota.entries import NO_OVERRIDES, Limits, Rule, TenantSettings
 from tenantry.quota.limit_rules import NAMES
 from tenantry.quota.limits import QuotaLimits, Use
+from tenantry.quota.refusal_counts import RefusalCounts
 from tenantry.quota.rule_setting import RuleSetting
 
 Context = aio.ServicerContext[Any, Any]
@@ -21,9 +22,10 @@ Context = aio.ServicerContext[Any, Any]
 class LimitService(limit_grpc.LimitServiceServicer):
     """Serves the contract of the same name."""
 
-    def __init__(self, limits: QuotaLimits, rules: RuleSetting) -> None:
+    def __init__(self, limits: QuotaLimits, rules: RuleSetting, refusals: RefusalCounts) -> None:
         self._limits = limits
         self._rules = rules
+        self._refusals = refusals
 
     async def GetQuotaLimits(self, request: pb.GetQuotaLimitsRequest, context: Context) -> pb.GetQuotaLimitsResponse:
         limits, found = await self._limits.get(caller.current(), request.tenant)
@@ -45,6 +47,14 @@ class LimitService(limit_grpc.LimitServiceServicer):
             tokens_available=limits.token_burst - own.get("tokens_per_minute", 0),
             requests_running=own.get("concurrent_requests", 0),
             uses=[_use(use) for use in uses],
+        )
+
+    async def ListRefusedTenants(
+        self, request: pb.ListRefusedTenantsRequest, context: Context
+    ) -> pb.ListRefusedTenantsResponse:
+        refused = await self._refusals.list(caller.current(), request.tenant)
+        return pb.ListRefusedTenantsResponse(
+            tenants=[pb.RefusedTenant(tenant=tenant, refusals=count) for tenant, count in refused]
         )
 
     async def UpdateQuotaLimits(

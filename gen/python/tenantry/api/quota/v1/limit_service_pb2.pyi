@@ -321,6 +321,80 @@ class GetQuotaUsageResponse(_message.Message):
 Global___GetQuotaUsageResponse: _TypeAlias = GetQuotaUsageResponse  # noqa: Y015
 
 @_typing.final
+class ListRefusedTenantsRequest(_message.Message):
+    """ListRefusedTenantsRequest says who is asked about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is the id of the tenant. Empty: the caller's own; for an operator all."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedTenantsRequest: _TypeAlias = ListRefusedTenantsRequest  # noqa: Y015
+
+@_typing.final
+class ListRefusedTenantsResponse(_message.Message):
+    """ListRefusedTenantsResponse holds those who were refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedTenant]:
+        """tenants that were refused, 200 at most, the most often refused first."""
+
+    def __init__(
+        self,
+        *,
+        tenants: _abc.Iterable[Global___RefusedTenant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenants", b"tenants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedTenantsResponse: _TypeAlias = ListRefusedTenantsResponse  # noqa: Y015
+
+@_typing.final
+class RefusedTenant(_message.Message):
+    """RefusedTenant is how often one was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """tenant is its id."""
+    refusals: _builtins.int
+    """refusals within the last 50 to 60 s, at all replicas. A request that is refused more than once, such as at a fallback, counts
+    each time. The last second may be missing, and what was refused while the books were away is.
+    """
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        refusals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedTenant: _TypeAlias = RefusedTenant  # noqa: Y015
+
+@_typing.final
 class UpdateQuotaLimitsRequest(_message.Message):
     """UpdateQuotaLimitsRequest holds the overrides."""
 

@@ -45,6 +45,11 @@ class LimitServiceStub(object):
                 request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageRequest.SerializeToString,
                 response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageResponse.FromString,
                 _registered_method=True)
+        self.ListRefusedTenants = channel.unary_unary(
+                '/tenantry.api.quota.v1.LimitService/ListRefusedTenants',
+                request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsRequest.SerializeToString,
+                response_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsResponse.FromString,
+                _registered_method=True)
         self.UpdateQuotaLimits = channel.unary_unary(
                 '/tenantry.api.quota.v1.LimitService/UpdateQuotaLimits',
                 request_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.UpdateQuotaLimitsRequest.SerializeToString,
@@ -80,6 +85,14 @@ class LimitServiceServicer(object):
 
     def GetQuotaUsage(self, request, context):
         """GetQuotaUsage reads how much of each limit is taken now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRefusedTenants(self, request, context):
+        """ListRefusedTenants lists whom quota refused in the last minute, the most often refused first: for a limit, the limit of calls
+        included, or in a pool's queue. An operator sees all tenants, an administrator those that it may name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +141,11 @@ def add_LimitServiceServicer_to_server(servicer, server):
                     servicer.GetQuotaUsage,
                     request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageRequest.FromString,
                     response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageResponse.SerializeToString,
+            ),
+            'ListRefusedTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefusedTenants,
+                    request_deserializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsRequest.FromString,
+                    response_serializer=tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsResponse.SerializeToString,
             ),
             'UpdateQuotaLimits': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateQuotaLimits,
@@ -205,6 +223,33 @@ class LimitService(object):
             '/tenantry.api.quota.v1.LimitService/GetQuotaUsage',
             tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageRequest.SerializeToString,
             tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.GetQuotaUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefusedTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenantry.api.quota.v1.LimitService/ListRefusedTenants',
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsRequest.SerializeToString,
+            tenantry_dot_api_dot_quota_dot_v1_dot_limit__service__pb2.ListRefusedTenantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,10 @@ class LimitServiceStub:
     """GetQuotaLimits reads a tenant's limits as they apply now."""
     GetQuotaUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetQuotaUsageRequest, _limit_service_pb2.GetQuotaUsageResponse]
     """GetQuotaUsage reads how much of each limit is taken now."""
+    ListRefusedTenants: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListRefusedTenantsRequest, _limit_service_pb2.ListRefusedTenantsResponse]
+    """ListRefusedTenants lists whom quota refused in the last minute, the most often refused first: for a limit, the limit of calls
+    included, or in a pool's queue. An operator sees all tenants, an administrator those that it may name.
+    """
     UpdateQuotaLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.UpdateQuotaLimitsRequest, _limit_service_pb2.UpdateQuotaLimitsResponse]
     """UpdateQuotaLimits overrides the tier's limits for a tenant, and sets its time zone and its weight. Errors: ABORTED when the
     version is not the current one.
@@ -52,6 +56,16 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_limit_service_pb2.GetQuotaUsageRequest, _abc.Awaitable[_limit_service_pb2.GetQuotaUsageResponse]],
     ) -> _abc.Awaitable[_limit_service_pb2.GetQuotaUsageResponse]:
         """GetQuotaUsage reads how much of each limit is taken now."""
+
+    @_abc_1.abstractmethod
+    def ListRefusedTenants(
+        self,
+        request: _limit_service_pb2.ListRefusedTenantsRequest,
+        context: _aio.ServicerContext[_limit_service_pb2.ListRefusedTenantsRequest, _abc.Awaitable[_limit_service_pb2.ListRefusedTenantsResponse]],
+    ) -> _abc.Awaitable[_limit_service_pb2.ListRefusedTenantsResponse]:
+        """ListRefusedTenants lists whom quota refused in the last minute, the most often refused first: for a limit, the limit of calls
+        included, or in a pool's queue. An operator sees all tenants, an administrator those that it may name.
+        """
 
     @_abc_1.abstractmethod
     def UpdateQuotaLimits(
