@@ -34,18 +34,13 @@ def count(bucket: Bucket, now_us: int, calls: int, limit: CallLimit, ahead: int 
 class Calls:
     """`find` gives a tenant's limits from memory; `refused` hears which tenants are."""
 
-<<<<<<< HEAD
-    def __init__(self, counted: CountedAhead, find: Callable[[str], Awaitable[TenantLimits | None]]) -> None:
-        self._counted = counted
-=======
     def __init__(
         self,
-        counters: CallCounters,
+        counted: CountedAhead,
         find: Callable[[str], Awaitable[TenantLimits | None]],
         refused: Callable[[str], None],
     ) -> None:
-        self._counters = counters
->>>>>>> promises
+        self._counted = counted
         self._find = find
         self._refused = refused
 

@@ -95,12 +95,8 @@ async def build(settings: Settings, mesh: Mesh) -> AsyncGenerator[Room]:
         slots = Slots(queues, remembered.get, pools.settings, clock, secret, settings.queue_terms, refusals.count)
         watching = Watching(queues, remembered.get, pools.settings, clock)
         settlements = SettlementService(Settlements(outbox, clock, BUCKETS))
-<<<<<<< HEAD
         counters = StandbyCalls(RedisCallCounters(connection), presence, clock)
-        calls = Calls(CountedAhead(counters, clock), remembered.get)
-=======
-        calls = Calls(StandbyCalls(RedisCallCounters(connection), presence, clock), remembered.get, refusals.count)
->>>>>>> promises
+        calls = Calls(CountedAhead(counters, clock), remembered.get, refusals.count)
         telemetry.meter.create_observable_gauge(
             "tenantry.quota.books_away",
             [lambda _: [Observation(int(presence.away))]],

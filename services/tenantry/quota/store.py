@@ -1,6 +1,6 @@
 """What quota needs of its stores. All raise StoreUnavailable (transient) or StoreFailed, and no driver's errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tenantry.kit.owner import Organisation, Owner, Platform, Tenant

@@ -6,6 +6,7 @@ from tenantry.api.gateway.v1 import gateway_service_pb2 as pb
 from tenantry.api.gateway.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from tests.functional.gateway.conftest import House
 from tests.functional.gateway.conftest import house as house
+from tests.functional.gateway.conftest import tokenizers as tokenizers
 from tests.harness.poll import until
 
 QUESTION = "How long is the refund period?"
