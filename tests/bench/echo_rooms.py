@@ -25,7 +25,7 @@ from tenantry.api.lifecycle.v1.lifecycle_service_pb2 import ProvisionTenantReque
 from tenantry.api.lifecycle.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
 from tenantry.kit import call, telemetry
 from tenantry.kit.assertion import sign_assertion
-from tenantry.kit.host import Hosted, hosting
+from tenantry.kit.host import Hosted, hosting, spare_the_collector
 from tenantry.kit.settings import MeshSettings
 from tests.bench.children import ROOT
 from tests.harness import stores
@@ -218,6 +218,7 @@ async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, 
         room = Served(host, key, "inprocess" if tls else "network", [name])
         request = await prepare(room)
         assertion = "" if name == "tenancy" else sign_assertion(room.key, KEY_ID, CALLER, CALLER.expires_at - 3600)
+        spare_the_collector()
         _say(room.host.mesh, _gateway_metadata(room, assertion, tls), request)
         await asyncio.to_thread(sys.stdin.read)
         await room.close()
@@ -225,6 +226,7 @@ async def _serve_room(name: str, hosted: Hosted, prepare: Prepare, state: Path, 
 
 async def _serve_raw() -> None:
     async with raw_echo() as address:
+        spare_the_collector()
         _say(address, [], echo_pb.EchoRequest(text="How long is the warranty on a C5 controller?").SerializeToString())
         await asyncio.to_thread(sys.stdin.read)
 

@@ -101,4 +101,4 @@ def test_queue_runs_and_ends_with_its_figures(capsys: pytest.CaptureFixture[str]
     )
     figures = printed(report, capsys)
     assert figures["herd_1_served"] == small.callers
-    assert {"enqueue_us_at_4", "settle_us_at_4", "seat_is_freed_other_replica_p99_ms"} <= figures.keys()
+    assert {"valkey_enqueue_us_at_4", "valkey_settle_us_at_4", "seat_is_freed_other_replica_p99_ms"} <= figures.keys()
