@@ -32,7 +32,7 @@ from tenantry.quota.presence import StandbyTerms
 from tenantry.quota.settings import Settings
 from tests.bench.children import child
 from tests.bench.echo_rooms import ECHO
-from tests.bench.load import Sampling, client, closed_loop, median, raw, ready
+from tests.bench.load import Run, Sampling, client, closed_loop, median, raw, ready
 from tests.bench.report import FULL, Report
 from tests.harness import stores
 from tests.harness.killable import Killable
@@ -153,16 +153,21 @@ async def added(state: Path, url: str, report: Report, seconds: float) -> None:
         await tenant.onboard(**_WIDE)
         with room.calling(tenant.caller):
             stub = ReservationServiceStub(room.channel(service="gateway"))
-
-            async def reserve() -> None:
+            run, end = Run(), time.monotonic() + 2 * seconds
+            while time.monotonic() < end:
                 nonce = secrets.token_hex(16)
-                await stub.ReserveQuota(
-                    pb.ReserveQuotaRequest(nonce=nonce, model="m", input_tokens=1, request_id="req_1")
-                )
-
-            await closed_loop(reserve, 1, seconds)
-            run = await closed_loop(reserve, 1, seconds)
+                request = pb.ReserveQuotaRequest(nonce=nonce, model="m", input_tokens=1, request_id="req_1")
+                begun = time.perf_counter()
+                receipt = (await stub.ReserveQuota(request)).receipt
+                run.latencies.append(time.perf_counter() - begun)
+                # As calls end: what nobody settles stands in the books, and is looked at, one by one.
+                await stub.ReleaseReservation(pb.ReleaseReservationRequest(receipt=receipt))
+    redis = connect(url, store="books")
+    write = await closed_loop(lambda: redis.run(BARE, ["{bench}:bare"]), 1, seconds)
+    await redis.close()
     p50 = run.percentile_ms(50)
+    report.row("a bare Lua call that Redis keeps, p50", f"{write.percentile_ms(50):.2f} ms", "stated")
+    report.figure("kept_write_p50_ms", write.percentile_ms(50))
     report.row("ReserveQuota within one process, p50", f"{p50:.2f} ms", f"≤ {ADDED_MS:g} ms")
     report.figure("in_process_p50_ms", p50)
     report.goal(f"adds ≤ {ADDED_MS:g} ms", p50 <= ADDED_MS)
