@@ -31,6 +31,9 @@ class Database:
 
     def __init__(self, url: str, service: str, *, connections: int = 4) -> None:
         self._url = _address(url)
+        self._open = 0
+        self._none_open = asyncio.Event()
+        self._none_open.set()
         self.service = service
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -55,6 +58,18 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+        self._open += 1
+        self._none_open.clear()
+        try:
+            async with self._connected(engine) as connection:
+                yield connection
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._none_open.set()
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         connection = engine.connect()
         try:
             await connection.start()
@@ -74,7 +89,10 @@ class Database:
             await asyncio.shield(connection.close())
 
     async def close(self) -> None:
-        """Close the pool's connections."""
+        """Close the pool's connections, once cancelled transactions have given theirs back: a pool that is gone closes none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                await self._none_open.wait()
         await self._reading.dispose()
         await self._writing.dispose()
 

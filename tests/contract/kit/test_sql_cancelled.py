@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from tenantry.kit.sql import Database, _RolledBack, migrate
+from tests.harness.poll import until
 from tests.harness.schema import write_package
 
 
@@ -49,3 +51,21 @@ def test_a_connection_that_is_closed_may_be_closed_again(tmp_path: Path) -> None
     connection.execute("BEGIN IMMEDIATE")
     connection.close()
     connection.close()
+
+
+async def test_what_cancelled_transactions_give_back_is_closed_with_the_database(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/service.db", "notes")
+    before = threading.active_count()
+
+    async def read() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+            await asyncio.Event().wait()
+
+    reading = [asyncio.create_task(read()) for _ in range(3)]
+    await until(lambda: threading.active_count() == before + 3)
+    for task in reading:
+        task.cancel()
+    await database.close()
+    # The driver has a thread a connection.
+    await until(lambda: threading.active_count() == before)
