@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.functional.quota.quota_room import Quota, replicas, serve
 from tests.harness import left_out, stores
 from tests.harness.operator import ROOT
 from tests.harness.poll import until
+from tests.harness.redis_cluster import running_cluster
 from tests.harness.room import caller_of
 from tests.harness.stores import RedisServer
 
@@ -81,28 +83,55 @@ async def test_a_replica_alone_admits_its_share_and_marks_it(quota: Quota, own_b
     assert all(receipt.reservation.startswith("loc_") for receipt in receipts)
 
 
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """Books of the test's own on Redis 7."""
-    with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
-        yield server
+@dataclass(frozen=True)
+class OwnBooks:
+    """Books of the test's own, whose servers it kills, all of them, and starts again."""
+
+    url: str
+    servers: Sequence[RedisServer]
+    is_whole: Callable[[], Awaitable[bool]]
+
+    def kill(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+    async def start(self) -> None:
+        for server in self.servers:
+            server.start()
+        await until(self.is_whole, within_s=30)
+
+
+async def _at_once() -> bool:
+    return True
+
+
+@pytest.fixture(params=["redis", "cluster"])
+def books(request: pytest.FixtureRequest) -> Iterator[OwnBooks]:
+    """On Redis 7, and on a cluster of three primaries and three replicas."""
+    if request.param == "cluster":
+        with running_cluster() as cluster:
+            yield OwnBooks(cluster.url, cluster.servers, cluster.is_whole)
+    else:
+        with stores.running(stores.BOOKS, Path(left_out.require("redis-server"))) as server:
+            yield OwnBooks(server.url, [server], _at_once)
 
 
 async def test_all_replicas_alone_admit_their_limit_together_and_the_ledger_has_all_of_it_afterwards(
-    own_redis: RedisServer, tmp_path: Path
+    books: OwnBooks, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        all_three = await replicas(stack, own_redis.url, tmp_path, REPLICAS)
+        all_three = await replicas(stack, books.url, tmp_path, REPLICAS)
         first = all_three[0]
         await first.override(first.acme.tenant, **LIMITS)
-        own_redis.kill()
+        books.kill()
         began = time.monotonic()
         found = await asyncio.gather(*(admitted(one, REQUESTS) for one in all_three))
         receipts = [receipt for some in found for receipt in some]
         assert REQUESTS <= len(receipts) <= REQUESTS + REQUESTS / 60 * (time.monotonic() - began)
         for place, receipt in enumerate(receipts):
             assert await all_three[place % REPLICAS].commit(receipt, place)
-        own_redis.start()
+        await books.start()
+        await until(lambda: is_there(first), within_s=30)
         entries = await settled(first, len(receipts))
         assert {name: entry.usage.output_tokens for name, entry in entries.items()} == {
             receipt.reservation: place for place, receipt in enumerate(receipts)
