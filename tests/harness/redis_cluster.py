@@ -15,6 +15,8 @@ PRIMARIES = 3
 NODE_TIMEOUT_MS = 1_000
 _SLOTS = 16_384
 _WITHIN_S = 30.0
+# First and last slot, the primary, and its replica.
+_WITH_REPLICA = 4
 
 
 class RedisCluster:
@@ -44,9 +46,12 @@ class RedisCluster:
         await until(self.is_whole, within_s=_WITHIN_S)
 
     async def is_whole(self) -> bool:
-        """Whether all servers run, agree that all is well, and each replica follows its primary."""
+        """Whether all servers run, agree that all is well, each replica follows its primary, and all know of it."""
         for server in self.servers:
             if not server.is_running or b"cluster_state:ok" not in await ask(server, "CLUSTER", "INFO"):
+                return False
+            shards = await ask(server, "CLUSTER", "SLOTS")
+            if any(len(shard) < _WITH_REPLICA for shard in shards):
                 return False
             role = await ask(server, "ROLE")
             if role[0] == b"slave" and role[3] != b"connected":
