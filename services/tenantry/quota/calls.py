@@ -10,7 +10,7 @@ from dataclasses import replace
 from tenantry.kit.errors import Reason, ResourceExhausted
 from tenantry.kit.owner import Organisation, Owner, Tenant
 from tenantry.quota import gcra
-from tenantry.quota.counted_ahead import CountedAhead
+from tenantry.quota.counted_ahead import CountedAhead, told
 from tenantry.quota.entries import NO_OVERRIDES, CallLimit, Counted, TenantLimits
 from tenantry.quota.gcra import NEVER, Bucket
 from tenantry.quota.tiers import ADMINISTRATORS, LEAST, calls_of
@@ -61,7 +61,7 @@ class Calls:
 
 
 def _refusal(owner: Owner, wait_us: int, limit: CallLimit) -> ResourceExhausted:
-    what = f"{limit.calls_per_minute} calls a minute, {limit.burst} at once"
+    what = f"{limit.calls_per_minute} calls a minute, {told(limit).burst} at once"
     subject, whose = _named(owner)
     return ResourceExhausted(
         Reason.CALLS_PER_MINUTE,

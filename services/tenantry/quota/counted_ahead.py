@@ -28,6 +28,11 @@ def spare(limit: CallLimit) -> int:
     return min(int(limit.calls_per_minute * LONGEST_LIFE_S / 60), limit.burst // _MOST_OF_BURST)
 
 
+def told(limit: CallLimit) -> CallLimit:
+    """The limit as the books are told it: what they admit in one moment."""
+    return replace(limit, burst=limit.burst - spare(limit))
+
+
 @dataclass(slots=True)
 class Ahead:
     """An owner's calls since the books were asked, at `asked_at` (monotonic seconds): how many were `made`, and how many are
@@ -68,7 +73,7 @@ class CountedAhead:
         known = self._known(owner, limit, now)
         if known.take(calls, now):
             return 0
-        counted = await self._ask(owner, calls, known)
+        counted = await self._ask(owner, calls, known, now)
         if not counted.wait_us:
             known.made += calls
         return counted.wait_us
@@ -82,14 +87,13 @@ class CountedAhead:
         self._owners.move_to_end(owner)
         return known
 
-    async def _ask(self, owner: Owner, calls: int, known: Ahead) -> Counted:
-        now, limit = self._clock.monotonic(), known.limit
-        told = replace(limit, burst=limit.burst - spare(limit))
+    async def _ask(self, owner: Owner, calls: int, known: Ahead, now: float) -> Counted:
+        limit = told(known.limit)
         if known.asking:  # one asks ahead, and those that come meanwhile each for itself
-            return await self._counters.count(owner, calls, told)
+            return await self._counters.count(owner, calls, limit)
         known.asking = True
         try:
-            counted = await self._counters.count(owner, calls, told, known.wanted(now))
+            counted = await self._counters.count(owner, calls, limit, known.wanted(now))
         finally:
             known.asking = False
         known.asked_at, known.made, known.left = now, 0, counted.ahead

@@ -16,7 +16,7 @@ from tenantry.kit.caller import Caller
 from tenantry.kit.errors import InvalidArgument, PermissionDenied, Reason, ResourceExhausted, Unauthenticated
 from tenantry.kit.owner import Tenant
 from tenantry.kit.status import DETAILS, from_status
-from tenantry.quota.counted_ahead import spare
+from tenantry.quota.counted_ahead import told
 from tenantry.quota.tiers import CALLS
 from tests.functional.quota.quota_room import Quota
 from tests.harness.calls import use_up
@@ -26,7 +26,7 @@ from tests.harness.stores import RedisServer
 
 OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
 # What the books admit in one moment: the burst less what may be on its way, counted ahead.
-AT_ONCE = CALLS["pro"].burst - spare(CALLS["pro"])
+AT_ONCE = told(CALLS["pro"]).burst
 
 
 def asked(caller: Caller, hits: int = 0) -> rls_pb2.RateLimitRequest:
@@ -66,7 +66,7 @@ async def test_both_edges_ask_one_limit_and_refuse_with_the_same_words(quota: Qu
     assert isinstance(by_envoy, ResourceExhausted)
     assert by_envoy.reason is refused.value.reason is Reason.CALLS_PER_MINUTE
     assert by_envoy.message == refused.value.message
-    limit = [(f"tenant:{quota.acme.tenant}", "24000 calls a minute, 4000 at once")]
+    limit = [(f"tenant:{quota.acme.tenant}", "24000 calls a minute, 3960 at once")]
     assert by_envoy.violations == refused.value.violations == limit
     assert refused.value.retry_after_s and by_envoy.retry_after_s
 
@@ -131,7 +131,7 @@ async def test_a_tenant_s_own_limits_of_requests_are_never_reached_by_way_of_cal
 
 
 async def test_administrators_have_limits_of_their_own(quota: Quota) -> None:
-    most = CALLS["enterprise"].burst - spare(CALLS["enterprise"])
+    most = told(CALLS["enterprise"]).burst
     admin = caller_of("", quota.acme.organisation)
     assert (await envoy(quota, admin, most)).overall_code == OK
     status = status_of(await envoy(quota, admin, most))
